@@ -1,0 +1,76 @@
+package fib
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// NeighborState is what is known of a neighbour's MAC address.
+type NeighborState uint8
+
+// Neighbour states.
+const (
+	Incomplete NeighborState = iota // no answer yet: packets wait
+	Resolved                        // DstMAC is valid
+	Failed                          // no answer: host unreachable
+)
+
+// Adjacency is what a frame to one neighbour looks like on the wire. Packets refer to it by index.
+type Adjacency struct {
+	Neighbor Neighbor
+	Device   uint16 // index of the netdev whose queues transmit (a VLAN's is that of its parent)
+	MTU      uint16 // bytes of the IP packet
+	DstMAC   [6]byte
+	SrcMAC   [6]byte
+	VLAN     [2]uint16 // VLAN identifiers to push, outer first
+	Tags     uint8     // how many
+	State    NeighborState
+	Static   bool // from the configuration: never resolved, never failed
+}
+
+// Neighbor identifies a host on a link: a logical port, and an address there.
+type Neighbor struct {
+	Addr netip.Addr
+	Port uint16
+}
+
+// Adjacencies is the set of known neighbours. A value is immutable: readers use it without a lock, and a change
+// makes a new one (With) that shares nothing that is written later. An index, once given, stays with its
+// neighbour in every later version.
+type Adjacencies struct {
+	list  []Adjacency
+	index map[Neighbor]uint32
+}
+
+// Len is the number of adjacencies.
+func (a *Adjacencies) Len() int { return len(a.list) }
+
+// At returns adjacency i, which must be below Len. The result must not be written to.
+func (a *Adjacencies) At(i uint32) *Adjacency { return &a.list[i] }
+
+// Find returns the index of the neighbour's adjacency.
+func (a *Adjacencies) Find(n Neighbor) (uint32, bool) {
+	i, ok := a.index[n]
+	return i, ok
+}
+
+// With returns a copy in which each given adjacency replaces the one of the same neighbour, or is added.
+func (a *Adjacencies) With(changes ...Adjacency) *Adjacencies {
+	next := &Adjacencies{}
+	if a != nil {
+		next.list, next.index = slices.Clone(a.list), maps.Clone(a.index)
+	}
+	if next.index == nil {
+		next.index = make(map[Neighbor]uint32, len(changes))
+	}
+	for _, c := range changes {
+		if i, ok := next.index[c.Neighbor]; ok {
+			next.list[i] = c
+			continue
+		}
+		next.index[c.Neighbor] = uint32(len(next.list))
+		next.list = append(next.list, c)
+	}
+	return next
+}

@@ -1,0 +1,38 @@
+package policy
+
+import "weir/policy/packet"
+
+// Action is what becomes of a packet.
+type Action uint8
+
+// Actions.
+const (
+	Drop    Action = iota // count Reason, send nothing
+	Forward               // to Adjacency, or to the neighbour {Port, destination} if that is Unresolved
+	Punt                  // to the kernel: it is for the router itself
+	Reject                // count Reason and answer with the ICMP error Type, Code
+)
+
+// Unresolved is the Adjacency of a verdict whose on-link neighbour is not known yet.
+const Unresolved = ^uint32(0)
+
+// None is the Rule, Table of a verdict that none decided.
+const None = ^uint16(0)
+
+// Verdict is the decision on one packet. It has no pointers, so that a batch of them is plain memory.
+type Verdict struct {
+	Adjacency uint32 // Forward
+	Mark      uint32 // mark after the mark program
+	MTU       uint16 // Reject with ICMP 3/4 or 2/0: the next hop's MTU
+	Port      uint16 // Forward, and errors about the way out: egress, logical
+	Rule      uint16 // index of the rule that decided, or None
+	Table     uint16 // index of the table that decided, or None
+	Action    Action
+	Reason    packet.Reason
+	Type      uint8 // Reject: ICMP or ICMPv6 type and code
+	Code      uint8
+	Prefix    uint8 // length of the prefix that decided; NoPrefix if none
+}
+
+// NoPrefix is the Prefix of a verdict that no route decided.
+const NoPrefix uint8 = 255
