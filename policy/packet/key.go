@@ -1,6 +1,9 @@
 package packet
 
-import "net/netip"
+import (
+	"net/netip"
+	"unsafe"
+)
 
 // Address families, as Key.Family holds them: the IP version number.
 const (
@@ -22,12 +25,12 @@ type Fragment uint8
 // Fragment values.
 const (
 	FragmentNone  Fragment = iota // a whole datagram (an IPv6 "atomic fragment", RFC 6946, counts as whole)
-	FragmentFirst                 // offset 0, more to come: the L4 header is here
+	FragmentFirst                 // offset 0, more to come: the L4 header is here, unless the fragment is tiny
 	FragmentLater                 // offset > 0: no L4 header
 )
 
 // Key holds the fields of one packet that a decision may depend on, and where its headers are.
-// It is one cache line (64 bytes), has no pointers, and is overwritten in place for every packet: its zero
+// It is one cache line (64 bytes) and full, has no pointers, and is overwritten in place for every packet: its zero
 // value is ready for Parse. Keys of one batch are owned by one worker.
 //
 // A Key says what the packet says. That Linux treats the ports of any fragment as 0, for instance, is the
@@ -38,17 +41,16 @@ type Key struct {
 	Mark      uint32 // fwmark; 0 on arrival
 	FlowLabel uint32 // IPv6 flow label, 20 bits; 0 in IPv4
 
-	SrcPort, DstPort uint16 // TCP, UDP; else and in later fragments 0
+	SrcPort, DstPort uint16 // TCP, UDP; else, in later fragments, and if their bytes are missing 0
 	Length           uint16 // bytes of the IP packet, header included
 	Ingress          uint16 // logical port it came in on (index into the snapshot's ports); not set by Parse
 
 	VLAN [2]uint16 // VLAN identifiers (12 bits), outer tag first
-	L4   uint16    // offset of the L4 header from the frame's start; 0 where there is none to read
-	L3   uint8     // offset of the IP header from the frame's start
+	L4   uint16    // offset of the L4 header from the frame's start; 0 where there is none, or not all of it
 	Tags uint8     // number of VLAN tags, 0..2
 
 	Family   uint8 // IPv4 or IPv6
-	Proto    uint8 // last header of the chain: IPv4 protocol, IPv6 next header after the extension headers
+	Proto    uint8 // IPv4 protocol; IPv6 next header after the extension headers that could be read
 	TOS      uint8 // IPv4 TOS, IPv6 traffic class: DSCP in the upper six bits, ECN in the lower two
 	TTL      uint8 // IPv4 TTL, IPv6 hop limit
 	Fragment Fragment
@@ -57,8 +59,13 @@ type Key struct {
 	TCPFlags uint8 // the low eight flag bits: CWR ECE URG ACK PSH RST SYN FIN
 
 	DontFragment bool // IPv4 DF; always true in IPv6 (RFC 8200 section 5: routers never fragment)
-	_            [3]byte
 }
+
+// A Key fits into a cache line: this does not compile if it outgrows one.
+const _ = uint(64 - unsafe.Sizeof(Key{}))
+
+// L3 is the offset of the IP header from the frame's start: what the Ethernet header and the tags take.
+func (k *Key) L3() int { return EthernetHeaderLen + int(k.Tags)*VLANTagLen }
 
 // SrcAddr is the source address in its own family.
 func (k *Key) SrcAddr() netip.Addr { return k.addr(&k.Src) }

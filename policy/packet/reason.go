@@ -14,13 +14,12 @@ const (
 	NotIP          // EtherType is neither IPv4 nor IPv6 (steer hands those to the kernel)
 	TooManyTags    // more than two VLAN tags
 	BadVersion     // IP version does not fit the EtherType
-	BadHeaderLen   // IPv4 header length below 20 bytes or beyond the packet
-	BadTotalLen    // IP length field below the header's or beyond the frame
+	BadHeaderLen   // IPv4 header length below 20 bytes
 	BadChecksum    // IPv4 header checksum is wrong
-	BadFragment    // fragment whose end lies beyond 65,535 bytes, or tiny first fragment without its L4 header
-	BadOption      // IPv6 extension header with an impossible length
+	BadTotalLen    // IP length field below the header's or beyond the frame
+	BadOption      // IPv4 option or IPv6 hop-by-hop header with an impossible length
+	SourceRoute    // IPv4 source-route option (RFC 7126 sections 4.3, 4.4)
 	TooManyHeaders // IPv6 extension-header chain longer than MaxExtensionHeaders
-	BadL4          // TCP, UDP or ICMP header impossible in itself
 	UnknownVLAN    // VLAN tag that no port is configured for
 
 	// Decision.
@@ -57,13 +56,12 @@ var reasons = [End]reasonInfo{
 	NotIP:           {"not-ip", "EtherType is neither IPv4 nor IPv6"},
 	TooManyTags:     {"too-many-tags", "more than two VLAN tags"},
 	BadVersion:      {"bad-version", "IP version does not fit the EtherType"},
-	BadHeaderLen:    {"bad-header-length", "IPv4 header length below 20 bytes or beyond the packet"},
-	BadTotalLen:     {"bad-total-length", "IP length field shorter than the header or longer than the frame"},
+	BadHeaderLen:    {"bad-header-length", "IPv4 header length below 20 bytes"},
 	BadChecksum:     {"bad-checksum", "IPv4 header checksum is wrong"},
-	BadFragment:     {"bad-fragment", "impossible fragment"},
-	BadOption:       {"bad-option", "IPv6 extension header with an impossible length"},
+	BadTotalLen:     {"bad-total-length", "IP length field shorter than the header or longer than the frame"},
+	BadOption:       {"bad-option", "IPv4 option or IPv6 hop-by-hop header with an impossible length"},
+	SourceRoute:     {"source-route", "IPv4 source-route option"},
 	TooManyHeaders:  {"too-many-headers", "IPv6 extension-header chain too long"},
-	BadL4:           {"bad-l4", "TCP, UDP or ICMP header impossible in itself"},
 	UnknownVLAN:     {"unknown-vlan", "VLAN tag that no port is configured for"},
 	Martian:         {"martian", "address that must not be forwarded"},
 	OwnSource:       {"own-source", "source is one of the router's own addresses"},
