@@ -18,8 +18,13 @@ const (
 
 // String is the word of ip-route(8) for the action.
 func (a Action) String() string {
-	return [...]string{"unicast", "local", "throw", "blackhole", "unreachable", "prohibit", "lookup"}[a]
+	if int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return "unknown"
 }
+
+var actionNames = [...]string{"unicast", "local", "throw", "blackhole", "unreachable", "prohibit", "lookup"}
 
 // Route is one route of a table: prefix, TOS and metric identify it.
 // Routes are immutable once they are in a table.
@@ -38,8 +43,9 @@ type Route struct {
 type NextHop struct {
 	Gateway   netip.Addr // the zero Addr: on-link, the destination itself is the neighbour
 	Port      uint16     // logical port, index into the snapshot's ports
-	Weight    uint16     // 1..65535, relative share among the route's hops
-	Adjacency uint32     // gateway's index into the Adjacencies; unused where on-link
+	Weight    uint16     // 1..65535, relative share among the route's hops; 0 counts as 1
+	Adjacency uint32     // gateway's index into the Adjacencies; unused where on-link. Set by policy.Compile
+	Bound     uint32     // highest 31-bit flow hash that this hop takes, see Hop. Set by Table.Insert
 }
 
 // OnLink reports whether the destination itself is the neighbour.

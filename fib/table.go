@@ -1,0 +1,168 @@
+package fib
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+)
+
+// tosMask is the part of the IPv4 TOS byte that routing looks at: the four TOS bits of RFC 1349 without the
+// lowest, which became part of ECN (linux/in_route.h IPTOS_RT_MASK, include/net/inet_dscp.h).
+const tosMask = 0x1c
+
+// Table is a set of routes of both families with longest-prefix-match lookup. Create it with NewTable; do not copy
+// it. It has one writer, and no readers while it is written: see the package comment.
+type Table struct {
+	name   string
+	length int
+	routes bart.Fast[*leaf]
+}
+
+// leaf holds the routes of one prefix in the order in which a lookup tries them, as the kernel's fib_alias list:
+// TOS descending, so that the TOS-less routes come last, and the lowest metric first among equals.
+type leaf struct {
+	routes []Route
+}
+
+// order is the order of routes within a leaf.
+func order(r *Route, tos uint8, metric uint32) int {
+	return cmp.Or(cmp.Compare(tos, r.TOS), cmp.Compare(r.Metric, metric))
+}
+
+// NewTable returns an empty table. The name is for people only.
+func NewTable(name string) *Table { return &Table{name: name} }
+
+// Name is the name given to NewTable.
+func (t *Table) Name() string { return t.name }
+
+// Len is the number of routes.
+func (t *Table) Len() int { return t.length }
+
+// Insert adds the route, or replaces the one of the same prefix, TOS and metric, and reports whether it replaced.
+// Host bits of the prefix are cleared; an invalid prefix is a programmer's error and panics. The table keeps its own
+// copy of the hops, with their Bound set.
+func (t *Table) Insert(r Route) (replaced bool) {
+	if !r.Prefix.IsValid() {
+		panic("fib: insert of an invalid prefix")
+	}
+	r.Prefix = r.Prefix.Masked()
+	r.Hops = withBounds(r.Hops)
+
+	old, ok := t.routes.Get(r.Prefix)
+	if !ok {
+		t.routes.Insert(r.Prefix, &leaf{routes: []Route{r}})
+		t.length++
+		return false
+	}
+	i, replaced := old.search(r.TOS, r.Metric)
+	if replaced {
+		old.routes[i] = r
+		return true
+	}
+	old.routes = slices.Insert(old.routes, i, r)
+	t.length++
+	return false
+}
+
+// Delete removes the route of this prefix, TOS and metric, and reports whether there was one.
+func (t *Table) Delete(prefix netip.Prefix, tos uint8, metric uint32) bool {
+	prefix = prefix.Masked()
+	if !prefix.IsValid() {
+		return false
+	}
+	l, ok := t.routes.Get(prefix)
+	if !ok {
+		return false
+	}
+	i, ok := l.search(tos, metric)
+	if !ok {
+		return false
+	}
+	if len(l.routes) == 1 {
+		t.routes.Delete(prefix)
+	} else {
+		l.routes = slices.Delete(l.routes, i, i+1)
+	}
+	t.length--
+	return true
+}
+
+// All yields every route: IPv4 before IPv6, then by prefix, a shorter one before those inside it, and within a prefix
+// in the order in which a lookup tries them.
+func (t *Table) All() iter.Seq[*Route] {
+	return func(yield func(*Route) bool) {
+		for _, l := range t.routes.AllSorted() {
+			for i := range l.routes {
+				if !yield(&l.routes[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Lookup returns the route of the longest prefix that contains addr and has one for tos, the TOS byte of the packet.
+// Within a prefix a route with that TOS comes before one without, and then the lowest metric. A prefix whose
+// routes all ask for another TOS is passed over for the next shorter one, as in Linux (fib_table_lookup). IPv6
+// routes have no TOS.
+func (t *Table) Lookup(addr netip.Addr, tos uint8) (*Route, bool) {
+	if t.length == 0 {
+		return nil, false
+	}
+	l, ok := t.routes.Lookup(addr)
+	if !ok {
+		return nil, false
+	}
+	if first := &l.routes[0]; first.TOS == 0 {
+		return first, true
+	}
+	return t.choose(l, addr, tos)
+}
+
+// LookupShorter is Lookup among the prefixes shorter than bits.
+func (t *Table) LookupShorter(addr netip.Addr, tos uint8, bits int) (*Route, bool) {
+	if bits <= 0 {
+		return nil, false
+	}
+	l, ok := t.routes.LookupPrefix(netip.PrefixFrom(addr, bits-1))
+	if !ok {
+		return nil, false
+	}
+	return t.choose(l, addr, tos)
+}
+
+// choose finds the leaf's route for the TOS byte, or that of the nearest shorter prefix which has one.
+func (t *Table) choose(l *leaf, addr netip.Addr, tos uint8) (*Route, bool) {
+	for {
+		for i := range l.routes {
+			if r := &l.routes[i]; r.TOS == 0 || r.TOS == tos&tosMask {
+				return r, true
+			}
+		}
+		bits := l.routes[0].Prefix.Bits()
+		if bits == 0 {
+			return nil, false
+		}
+		var ok bool
+		if l, ok = t.routes.LookupPrefix(netip.PrefixFrom(addr, bits-1)); !ok {
+			return nil, false
+		}
+	}
+}
+
+// search returns where the route of this TOS and metric is, or would be.
+func (l *leaf) search(tos uint8, metric uint32) (int, bool) {
+	i := 0
+	for ; i < len(l.routes); i++ {
+		switch c := order(&l.routes[i], tos, metric); {
+		case c == 0:
+			return i, true
+		case c > 0:
+			return i, false
+		}
+	}
+	return i, false
+}
