@@ -1,0 +1,95 @@
+package steer
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// ownAddressesMax is the limit of an Own that states none. It costs 32 KiB of hash buckets.
+const ownAddressesMax = 1024
+
+// Own is the set of the router's own addresses, directed broadcast addresses included: what goes to one of them goes
+// to the kernel. All programs of a router share one, because an address of any port is the router's on every port (the
+// weak host model of RFC 1122 section 3.3.4.2, as Linux has it).
+//
+// The methods may be called concurrently. A program keeps working after Close of the Own that it was loaded with.
+type Own struct {
+	mu      sync.Mutex
+	entries *ebpf.Map
+	stored  map[netip.Addr]struct{} // what entries holds
+	max     int
+}
+
+// NewOwn makes an empty set with room for max addresses; 0 stands for 1024.
+//
+// Choose max tightly. The program looks at one bucket of the hash for each packet, chosen by the destination, and that
+// costs least while all buckets stay in the first-level cache: 32 bytes per address of max.
+func NewOwn(max int) (*Own, error) {
+	if max <= 0 {
+		max = ownAddressesMax
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 need: %w", explain(err))
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read BPF object: %w", err)
+	}
+	// Additions go before removals, so there must be room for a whole set beside a whole other set.
+	spec.Maps[bpfMapOwn].MaxEntries = uint32(2 * max)
+	entries, err := ebpf.NewMap(spec.Maps[bpfMapOwn])
+	if err != nil {
+		return nil, fmt.Errorf("create map of own addresses: %w", explain(err))
+	}
+	return &Own{entries: entries, stored: make(map[netip.Addr]struct{}), max: max}, nil
+}
+
+// Set makes addrs the whole set: it adds what is missing, then removes what is left over, and touches nothing else, so
+// that an address which stays is never missing for a moment. Duplicates, zones and the order do not matter, and an
+// IPv4-mapped address is that IPv4 address.
+//
+// After an error the set lies between the old and the new one, and the next call carries on from there.
+func (o *Own) Set(addrs []netip.Addr) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+
+	want := make(map[netip.Addr]struct{}, len(addrs))
+	for _, a := range addrs {
+		a = a.Unmap().WithZone("")
+		if !a.IsValid() || a.IsLinkLocalUnicast() && a.Is6() {
+			continue // the program gives fe80::/10 to the kernel without asking
+		}
+		want[a] = struct{}{}
+	}
+	if len(want) > o.max {
+		return fmt.Errorf("set %d own addresses, room for %d: %w", len(want), o.max, ErrTooManyAddresses)
+	}
+	for a := range want {
+		if _, ok := o.stored[a]; ok {
+			continue
+		}
+		if err := o.entries.Put(a.As16(), uint8(1)); err != nil {
+			return fmt.Errorf("add own address %v: %w", a, explain(err))
+		}
+		o.stored[a] = struct{}{}
+	}
+	for a := range o.stored {
+		if _, ok := want[a]; ok {
+			continue
+		}
+		if err := o.entries.Delete(a.As16()); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove own address %v: %w", a, explain(err))
+		}
+		delete(o.stored, a)
+	}
+	return nil
+}
+
+// Close gives the map back. The programs that were loaded with it keep their reference.
+func (o *Own) Close() error { return o.entries.Close() }
