@@ -55,8 +55,8 @@ func PseudoIPv6(src, dst *[16]byte, proto uint8, length uint32) uint64 {
 }
 
 // updateChecksum returns the checksum check after one 16-bit word under it has changed from before to after
-// (RFC 1624 equation 3). It never returns 0xffff unless both words are 0 and check was: the form of equation 3
-// keeps the two zeros of ones' complement arithmetic apart, which equation 4 of RFC 1141 does not.
+// (RFC 1624 equation 3). Unlike RFC 1141, whose form of it takes 0x0000 for 0xffff, it gives what a computation from
+// scratch would: 0xffff is the result only if everything under the checksum is 0, which no IP header is.
 func updateChecksum(check, before, after uint16) uint16 {
 	return ^fold(uint64(^check) + uint64(^before) + uint64(after))
 }

@@ -17,8 +17,8 @@ var (
 	mac2 = net.HardwareAddr{0x02, 0, 0, 0, 0, 2}
 )
 
-// serialize is gopacket.SerializeLayers with lengths and checksums filled in. An untagged result starts at the Ethernet
-// header, and is not padded.
+// serialize is gopacket.SerializeLayers with lengths and checksums filled in. gopacket pads an Ethernet frame to 60
+// bytes.
 func serialize(tb interface{ Fatal(...any) }, ls ...gopacket.SerializableLayer) []byte {
 	buf := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ls...); err != nil {
@@ -181,4 +181,3 @@ func plainSum(b []byte) uint16 {
 	}
 	return uint16(sum)
 }
-

@@ -220,8 +220,8 @@ func checkIPv4Options(options []byte) Reason {
 // parseIPv6 reads the packet that starts at l3. The checks are those of Linux's ip6_rcv_core that are not about
 // addresses.
 //
-// Jumbograms (RFC 2675) are longer than any frame, so a payload length of 0 in front of an extension header is always
-// wrong.
+// A payload length of 0 is taken at its word. A jumbogram (RFC 2675), which has that too, is longer than any frame, so
+// there is none to be read here: its hop-by-hop header lies beyond the payload, and it is dropped for that.
 func parseIPv6(frame []byte, l3 int, k *Key) Reason {
 	room := len(frame) - l3
 	if room < IPv6HeaderLen {
