@@ -24,7 +24,7 @@ type Port struct {
 	Group     uint32 // interface group number, 0 is none
 	GroupName string
 	Addresses []netip.Prefix // the router's own, with their prefix lengths
-	MTU       uint16         // bytes of the IP packet
+	MTU       uint16         // bytes of the IP packet; 0: not known, so nothing is too big
 	Mode      string         // auto, zero-copy, copy, generic; empty in a VLAN
 }
 
@@ -102,6 +102,9 @@ type Rule struct {
 
 // Selector is a conjunction of conditions; one that is absent (its Has field false, its prefix invalid, its
 // mask 0) is true. The zero Selector matches every packet.
+//
+// Family is not part of the conjunction but says which packets the rule is there for, as the family of a rule in
+// Linux. From and To (of one family) and HasFlow (IPv6) imply it.
 type Selector struct {
 	Family   uint8        // packet.IPv4, packet.IPv6, 0: both
 	From, To netip.Prefix // the zero Prefix: any. A prefix of one family never matches the other
@@ -114,7 +117,7 @@ type Selector struct {
 	Mark       uint32 // fwmark Mark/MarkMask
 	MarkMask   uint32
 	HasMark    bool
-	HasTOS     bool // tos as Linux: IPv4 compares tos&0x1c, IPv6 the six DSCP bits
+	HasTOS     bool // tos as Linux: IPv4 compares tos&0x1c, IPv6 the six DSCP bits; 0 is no condition
 	TOS        uint8
 	HasDSCP    bool // (dscp ^ DSCP) & DSCPMask == 0, six bits, not shifted: 0..63
 	DSCP       uint8

@@ -16,7 +16,7 @@ const (
 // Unresolved is the Adjacency of a verdict whose on-link neighbour is not known yet.
 const Unresolved = ^uint32(0)
 
-// None is the Rule, Table of a verdict that none decided.
+// None is the Rule or Table of a verdict that none decided, and the Port of one without a way out.
 const None = ^uint16(0)
 
 // Verdict is the decision on one packet. It has no pointers, so that a batch of them is plain memory.
@@ -24,7 +24,7 @@ type Verdict struct {
 	Adjacency uint32 // Forward
 	Mark      uint32 // mark after the mark program
 	MTU       uint16 // Reject with ICMP 3/4 or 2/0: the next hop's MTU
-	Port      uint16 // Forward, and errors about the way out: egress, logical
+	Port      uint16 // Forward, and errors about the way out: egress, logical; else None
 	Rule      uint16 // index of the rule that decided, or None
 	Table     uint16 // index of the table that decided, or None
 	Action    Action
@@ -32,6 +32,7 @@ type Verdict struct {
 	Type      uint8 // Reject: ICMP or ICMPv6 type and code
 	Code      uint8
 	Prefix    uint8 // length of the prefix that decided; NoPrefix if none
+	OnLink    bool  // Forward: the destination itself is the neighbour, there is no gateway
 }
 
 // NoPrefix is the Prefix of a verdict that no route decided.

@@ -1,0 +1,38 @@
+// Package policy decides what becomes of a packet: rules choose tables, tables choose routes, routes choose next hops.
+//
+// # From configuration to decision
+//
+//	Policy --Compile--> Snapshot --Decide--> []Verdict      a worker's batch
+//	                             --Explain-> Explanation    one packet, with every step
+//
+// A [Policy] is a validated configuration with names resolved to indexes. [Compile] is pure: it checks what only the
+// whole can tell (loops, depths, ranges), reports everything it finds as [CompileErrors], and builds a [Snapshot]. That
+// is everything a worker reads. It is immutable and has a generation; changing anything means publishing another one.
+//
+// # The specification
+//
+// [Snapshot.Evaluate] is the meaning of a configuration: a linear walk over rules and tables in plain Go, which
+// follows Linux (net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c, net/ipv6/ip6_output.c) to the bit,
+// and goes beyond it where tables are opaque, keyed by source, or send what they match to another table. In order:
+//
+//  1. addresses that are never forwarded
+//  2. marks (a place is left for them)
+//  3. rules and tables
+//  4. own source address
+//  5. reverse path (a place is left for it)
+//  6. TTL
+//  7. scope of the source address
+//  8. MTU
+//
+// Given a [Trace] it says why. Workers run it too, through [Snapshot.Decide], until a compiled form takes its place,
+// against which it will then be compared.
+//
+// # Beware
+//
+//   - Indexes of rules (Verdict.Rule) are in the order of the walk, not in that of Policy.Rules.
+//   - The zero Rule suppresses default routes: its SuppressPrefixLength is 0, not -1.
+//   - A rule exists in the families that its selectors can speak of, as Linux keeps a list for each: "not from 10/8"
+//     does not match an IPv6 packet, and a goto lands on a rule of the packet's family.
+//   - Compile adds nothing: own addresses, connected networks and default rules are routes and rules like all others.
+//     ConnectedRoutes and DefaultRules make them.
+package policy

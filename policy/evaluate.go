@@ -1,0 +1,256 @@
+package policy
+
+import (
+	"weir/fib"
+	"weir/policy/packet"
+)
+
+// Decide gives each key its verdict: verdicts[i] is the decision on keys[i]. Verdicts must be at least as long as
+// keys. Key.Ingress must be set (see Ingress). It allocates nothing.
+//
+// It runs the specification, packet by packet. A compiled form, whole batch by stage, will take its place.
+func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict) {
+	verdicts = verdicts[:len(keys)]
+	for i := range keys {
+		verdicts[i] = s.Evaluate(&keys[i], nil)
+	}
+}
+
+// Evaluate decides on one packet. It is the specification of what a configuration means: the package comment has
+// the order of its steps. With a trace it records each of them, and the verdict is the same; without, it allocates
+// nothing.
+func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
+	v := Verdict{Adjacency: Unresolved, Mark: k.Mark, Port: None, Rule: None, Table: None, Prefix: NoPrefix}
+
+	source := s.sourceKind(k)
+	class := classify(k, source)
+	t.addresses(class)
+	switch {
+	case class == dstMulticast || class == dstBroadcast:
+		v.Action = Punt
+		return v
+	case class != addressesFit:
+		v.Action, v.Reason = Drop, packet.Martian
+		return v
+	}
+
+	f := s.flow(k)
+	// Marks: the mark program will run here, on f.mark and f.tos, which is what all later steps read.
+	v.Mark = f.mark
+
+	r := s.walk(&f, t)
+	v.Rule, v.Table = r.rule, r.table
+	if r.route != nil {
+		v.Prefix = uint8(r.route.Prefix.Bits())
+	}
+	if r.outcome != found {
+		v.refuse(r.outcome, k.Family)
+		return v
+	}
+
+	if source == ownAddress {
+		t.ownSource(&f)
+		v.Action, v.Reason = Drop, packet.OwnSource
+		return v
+	}
+	if r.route.Action == fib.Local {
+		v.Action = Punt
+		return v
+	}
+
+	hop := r.route.Hop(flowHash(k, s.seed))
+	t.hop(s, r.route, hop)
+	// Reverse path: the reverse lookup, from the egress port just chosen, will run here.
+
+	if k.TTL <= 1 {
+		t.ttl(k)
+		v.refuse(ttlExceeded, k.Family)
+		return v
+	}
+	v.Port = hop.Port
+	// As ip6_forward: not where the packet leaves by the port it came in on.
+	if k.Family == packet.IPv6 && linkLocal6(&k.Src) && hop.Port != k.Ingress {
+		t.scope(&f)
+		v.refuse(beyondScope, k.Family)
+		return v
+	}
+	if mtu := s.mtu(r.route, hop); k.Length > mtu {
+		t.mtu(k, mtu)
+		v.MTU = mtu
+		if k.Family == packet.IPv6 || k.DontFragment {
+			v.refuse(tooBig, k.Family)
+		} else {
+			v.Action, v.Reason = Drop, packet.FragmentNeeded
+		}
+		return v
+	}
+
+	v.Action = Forward
+	if hop.OnLink() {
+		v.OnLink = true
+		if i, ok := s.Adjacencies.Find(fib.Neighbor{Addr: f.dst, Port: hop.Port}); ok {
+			v.Adjacency = i
+		}
+	} else {
+		v.Adjacency = hop.Adjacency
+	}
+	return v
+}
+
+// result is what a walk over rules or through tables came to.
+type result struct {
+	route   *fib.Route // that decided; nil where a rule or an on-miss did
+	rule    uint16     // that decided, or None
+	table   uint16     // that decided, or None
+	outcome outcome
+}
+
+// walk tries the rules in order until one has an answer (fib_rules_lookup in net/core/fib_rules.c).
+func (s *Snapshot) walk(f *flow, t *Trace) result {
+	for i := 0; i < len(s.rules); i++ {
+		r := &s.rules[i]
+		if r.family != 0 && r.family != f.key.Family {
+			t.skip(r)
+			continue
+		}
+		bad := r.Match.mismatch(f)
+		t.rule(s, r, f, bad)
+		if matches := (bad == fieldNone) != r.Not; !matches {
+			continue
+		}
+		switch r.Action {
+		case RuleNop:
+			continue
+		case RuleGoto:
+			if target := r.jump[familyIndex(f.key.Family)]; target != None {
+				i = int(target) - 1 // which the loop makes the target
+			}
+			continue
+		case RuleBlackhole:
+			return result{rule: uint16(i), table: None, outcome: blackholed}
+		case RuleProhibit:
+			return result{rule: uint16(i), table: None, outcome: prohibited}
+		case RuleUnreachable:
+			return result{rule: uint16(i), table: None, outcome: netUnreachable}
+		}
+		res := s.lookup(r.Table, f, t)
+		if res.outcome == miss || res.outcome == found && s.suppressed(r, res.route, f, t) {
+			continue
+		}
+		res.rule = uint16(i)
+		return res
+	}
+	t.exhausted()
+	return result{rule: None, table: None, outcome: noRoute}
+}
+
+// lookup asks one table, and those that it leads to. Compile has made sure that they end.
+func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
+	tab := &s.tables[index]
+	addr := f.dst
+	if tab.key == BySource {
+		addr = f.src
+	}
+	route, ok := tab.routes.Lookup(addr, f.tos)
+	for ok && route.Action != fib.Throw {
+		t.found(s, tab, route)
+		if o := routeOutcome[route.Action]; o != miss {
+			return result{route: route, rule: None, table: index, outcome: o}
+		}
+		t.enter()
+		res := s.lookup(route.Target, f, t)
+		t.leave()
+		if res.outcome != miss {
+			return res
+		}
+		if !route.Resume {
+			break
+		}
+		t.resume(tab, route)
+		route, ok = tab.routes.LookupShorter(addr, f.tos, route.Prefix.Bits())
+	}
+	t.miss(s, tab, addr, route)
+	switch tab.onMiss {
+	case MissUnreachable:
+		return result{rule: None, table: index, outcome: netUnreachable}
+	case MissProhibit:
+		return result{rule: None, table: index, outcome: prohibited}
+	case MissBlackhole:
+		return result{rule: None, table: index, outcome: blackholed}
+	case MissLookup:
+		t.enter()
+		res := s.lookup(tab.target, f, t)
+		t.leave()
+		return res
+	}
+	return result{rule: None, table: None, outcome: miss}
+}
+
+// routeOutcome is what a route of each action comes to in itself.
+var routeOutcome = [...]outcome{
+	fib.Unicast:     found,
+	fib.Local:       found,
+	fib.Throw:       miss,
+	fib.Blackhole:   blackholed,
+	fib.Unreachable: hostUnreachable,
+	fib.Prohibit:    prohibited,
+	fib.Lookup:      miss,
+}
+
+// suppressed reports whether the rule does not accept the route that its lookup found (fib4_rule_suppress,
+// fib6_rule_suppress). Error routes never come here. As in Linux, the group of an IPv4 multipath route is that of its
+// first hop, and in IPv6 that of the chosen one.
+func (s *Snapshot) suppressed(r *rule, route *fib.Route, f *flow, t *Trace) bool {
+	if route.Prefix.Bits() <= r.SuppressPrefixLength {
+		t.suppressLength(r, route)
+		return true
+	}
+	if !r.HasSuppressGroup || len(route.Hops) == 0 {
+		return false
+	}
+	hop := &route.Hops[0]
+	if f.key.Family == packet.IPv6 {
+		hop = route.Hop(flowHash(f.key, s.seed))
+	}
+	if s.Ports[hop.Port].Group != r.SuppressGroup {
+		return false
+	}
+	t.suppressGroup(s, r, route, hop)
+	return true
+}
+
+// mtu is the largest IP packet, in bytes, that may take the route by the hop.
+func (s *Snapshot) mtu(route *fib.Route, hop *fib.NextHop) uint16 {
+	const unlimited = 65535
+	mtu := uint16(unlimited)
+	if m := s.Ports[hop.Port].MTU; m != 0 {
+		mtu = m
+	}
+	if route.MTU != 0 {
+		mtu = min(mtu, route.MTU)
+	}
+	return mtu
+}
+
+// sourceKind is what an IPv4 source address is to the router. Linux does no such check in IPv6.
+func (s *Snapshot) sourceKind(k *packet.Key) ownKind {
+	if k.Family != packet.IPv4 {
+		return foreign
+	}
+	return s.own[ipv4Word(k.Src[12:16])]
+}
+
+func ipv4Word(b []byte) uint32 {
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+// families are those that rule.jump has a target for, in its order.
+var families = [2]uint8{packet.IPv4, packet.IPv6}
+
+// familyIndex is the index of a family in families.
+func familyIndex(family uint8) int {
+	if family == packet.IPv6 {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,95 @@
+package policy
+
+import "weir/policy/packet"
+
+// Explanation is a decision for people and tools. Its JSON form is that of AppendJSON, with the steps.
+type Explanation struct {
+	Verdict string `json:"verdict"`           // see verdictWord
+	Port    string `json:"port,omitempty"`    // egress
+	Gateway string `json:"gateway,omitempty"` // absent where the destination is on the link
+	Table   string `json:"table,omitempty"`   // that decided
+	Rule    string `json:"rule,omitempty"`    // that decided
+	Prefix  string `json:"prefix,omitempty"`  // that decided
+	Mark    uint32 `json:"mark"`              // after the mark program
+	TOS     uint8  `json:"tos"`               // after the mark program
+	ICMP    *ICMP  `json:"icmp,omitempty"`    // the error that is sent
+	MTU     uint16 `json:"mtu,omitempty"`     // that the packet exceeds
+	Reason  string `json:"reason,omitempty"`  // the drop counter (packet.Reason)
+	Steps   []Step `json:"steps,omitempty"`
+
+	packet  [2]string // the packet, for people
+	version string    // of ICMP: "" or "v6"
+}
+
+// ICMP is the type and code of an ICMP or ICMPv6 error.
+type ICMP struct {
+	Type uint8 `json:"type"`
+	Code uint8 `json:"code"`
+}
+
+// Explain evaluates the packet and says why it is decided so. Neighbours count as resolved.
+func (s *Snapshot) Explain(k *packet.Key) Explanation {
+	var t Trace
+	v := s.Evaluate(k, &t)
+	e := s.explanation(k, v)
+	e.Steps = t.Steps
+	e.packet = packetText(s, k)
+	if k.Family == packet.IPv6 {
+		e.version = "v6"
+	}
+	return e
+}
+
+// explanation is the verdict in words.
+func (s *Snapshot) explanation(k *packet.Key, v Verdict) Explanation {
+	e := Explanation{
+		Verdict: verdictWord(v),
+		Port:    s.PortName(v.Port),
+		Table:   s.TableName(v.Table),
+		Rule:    s.RuleName(v.Rule),
+		Mark:    v.Mark,
+		TOS:     k.TOS,
+		MTU:     v.MTU,
+	}
+	if gateway, ok := s.gateway(v); ok {
+		e.Gateway = gateway.String()
+	}
+	if prefix, ok := s.prefix(k, v); ok {
+		e.Prefix = prefix.String()
+	}
+	if v.Action == Reject {
+		e.ICMP = &ICMP{v.Type, v.Code}
+	}
+	if v.Reason != packet.None {
+		e.Reason = v.Reason.String()
+	}
+	return e
+}
+
+// verdictWord is the one word for a verdict that tools compare.
+func verdictWord(v Verdict) string {
+	switch v.Action {
+	case Forward:
+		return "forward"
+	case Punt:
+		return "local"
+	}
+	switch v.Reason {
+	case packet.Martian, packet.OwnSource:
+		return "martian"
+	case packet.Blackhole:
+		return "blackhole"
+	case packet.Unreachable, packet.NoRoute:
+		return "unreachable"
+	case packet.Prohibit:
+		return "prohibit"
+	case packet.TTLExceeded:
+		return "ttl-exceeded"
+	case packet.TooBig:
+		return "too-big"
+	}
+	if v.Action == Reject {
+		return "reject"
+	}
+	return "drop"
+}

@@ -1,0 +1,125 @@
+package policy
+
+import (
+	"net/netip"
+
+	"weir/policy/packet"
+)
+
+// flow is what rules and routes look at: the fields of the kernel's struct flowi, as the kernel fills them.
+type flow struct {
+	key          *packet.Key
+	src, dst     netip.Addr
+	mark         uint32 // after the mark program
+	group        uint32 // of the ingress port
+	sport, dport uint16 // 0 in all but whole TCP and UDP packets
+	tos          uint8  // after the mark program
+}
+
+// flow returns the packet as rules see it.
+//
+// Ports are those of whole TCP and UDP packets. Linux dissects the ports of no fragment, not even of the first, so
+// that all of a datagram take the same way (fib4_rules_early_flow_dissect in include/net/ip_fib.h).
+func (s *Snapshot) flow(k *packet.Key) flow {
+	f := flow{key: k, src: k.SrcAddr(), dst: k.DstAddr(), mark: k.Mark, tos: k.TOS, group: s.Ports[k.Ingress].Group}
+	if hasPorts(k) {
+		f.sport, f.dport = k.SrcPort, k.DstPort
+	}
+	return f
+}
+
+// hasPorts reports whether the packet has L4 ports that a decision may look at.
+func hasPorts(k *packet.Key) bool {
+	return k.Fragment == packet.FragmentNone && (k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP)
+}
+
+// field names a selector.
+type field uint8
+
+const (
+	fieldNone field = iota
+	fieldFrom
+	fieldTo
+	fieldIngress
+	fieldGroup
+	fieldMark
+	fieldTOS
+	fieldDSCP
+	fieldProto
+	fieldSport
+	fieldDport
+	fieldFlowLabel
+)
+
+// mismatch returns the first selector that the packet does not meet, or fieldNone if it meets them all.
+func (m *Selector) mismatch(f *flow) field {
+	switch {
+	case m.From.IsValid() && !m.From.Contains(f.src):
+		return fieldFrom
+	case m.To.IsValid() && !m.To.Contains(f.dst):
+		return fieldTo
+	case m.HasIngress && (m.IngressLo || m.Ingress != f.key.Ingress):
+		return fieldIngress
+	case m.HasGroup && m.Group != f.group:
+		return fieldGroup
+	case m.HasMark && (m.Mark^f.mark)&m.MarkMask != 0:
+		return fieldMark
+	case m.HasTOS && m.TOS != 0 && !m.meetsTOS(f):
+		return fieldTOS
+	case m.HasDSCP && (m.DSCP^f.tos>>2)&m.DSCPMask != 0:
+		return fieldDSCP
+	case m.HasProto && m.Proto != f.key.Proto:
+		return fieldProto
+	case m.Sport.Kind != PortAny && !m.Sport.meets(f.sport):
+		return fieldSport
+	case m.Dport.Kind != PortAny && !m.Dport.meets(f.dport):
+		return fieldDport
+	case m.HasFlow && (m.FlowLabel^f.key.FlowLabel)&m.FlowMask != 0:
+		return fieldFlowLabel
+	}
+	return fieldNone
+}
+
+// Masks of the TOS byte in a rule: the TOS bits that IPv4 looks at (linux/in_route.h IPTOS_RT_MASK without ECN), and
+// the DSCP that IPv6 does (RFC 2474).
+const (
+	tosMask  = 0x1c
+	dscpMask = 0xfc
+)
+
+func (m *Selector) meetsTOS(f *flow) bool {
+	if f.key.Family == packet.IPv6 {
+		return m.TOS&dscpMask == f.tos&dscpMask
+	}
+	return m.TOS == f.tos&tosMask
+}
+
+func (p *PortMatch) meets(port uint16) bool {
+	if p.Kind == PortRange {
+		return p.Lo <= port && port <= p.Hi
+	}
+	return (p.Value^port)&p.Mask == 0
+}
+
+// family returns the one family that the selectors can speak of, or 0 for both; ok is false where they contradict
+// each other.
+func (m *Selector) family() (family uint8, ok bool) {
+	family, ok = m.Family, true
+	narrow := func(f uint8) {
+		ok = ok && (family == 0 || family == f)
+		family = f
+	}
+	for _, p := range [...]netip.Prefix{m.From, m.To} {
+		switch {
+		case !p.IsValid():
+		case p.Addr().Is4():
+			narrow(packet.IPv4)
+		default:
+			narrow(packet.IPv6)
+		}
+	}
+	if m.HasFlow {
+		narrow(packet.IPv6)
+	}
+	return family, ok
+}

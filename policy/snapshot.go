@@ -1,0 +1,137 @@
+package policy
+
+import (
+	"net/netip"
+
+	"weir/fib"
+	"weir/policy/packet"
+)
+
+// Snapshot is everything a worker reads to decide. It comes from Compile, is immutable once published, and any
+// number of goroutines may read it; Generation alone is for the publisher to set before that.
+type Snapshot struct {
+	Generation  uint64 // 0 until published; higher is newer
+	Ports       []Port // logical ports, by the index that Key.Ingress and Verdict.Port hold
+	Adjacencies *fib.Adjacencies
+
+	rules     []rule
+	tables    []table
+	ingress   []ingress             // by device
+	own       map[uint32]ownKind    // IPv4 addresses in network order that are the router's, or a connected broadcast
+	addresses map[netip.Addr]uint16 // the router's own, of both families, with their port
+	portIndex map[string]uint16     // by name, for packets that people describe
+	seed      uint64                // of the flow hash
+	warnings  []*CompileError
+	names     names
+}
+
+// rule is a Rule with what Compile found out about it.
+type rule struct {
+	Rule
+	family uint8     // the only family it is there for, or 0
+	jump   [2]uint16 // RuleGoto: index of the target for IPv4 and IPv6, or None
+}
+
+// table is a Table with its routes in the form that is looked up.
+type table struct {
+	name   string
+	id     uint32
+	key    TableKey
+	onMiss OnMiss
+	target uint16
+	routes *fib.Table
+}
+
+// ingress maps what arrives on a device to logical ports.
+type ingress struct {
+	untagged uint16
+	vlans    *[4096]uint16 // by VLAN identifier, None where no port is; nil where the device has no VLANs
+}
+
+// Ingress sets k.Ingress to the logical port that a packet with k's VLAN tags arrives on. It is false where there is
+// none (reason packet.UnknownVLAN): an unknown VLAN, two tags, or a device that is not there. A frame without a tag,
+// and one whose tag has VLAN identifier 0 and so carries a priority only (IEEE 802.1Q), belong to the untagged port.
+func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
+	if int(device) >= len(s.ingress) {
+		return false
+	}
+	in := &s.ingress[device]
+	switch {
+	case k.Tags == 0 || k.Tags == 1 && k.VLAN[0] == 0:
+		k.Ingress = in.untagged
+		return true
+	case k.Tags == 1 && in.vlans != nil:
+		port := in.vlans[k.VLAN[0]&0xfff]
+		if port == None {
+			return false
+		}
+		k.Ingress = port
+		return true
+	}
+	return false
+}
+
+// WithAdjacencies returns a snapshot that differs in its adjacencies only and shares all else. They must be a later
+// version of this snapshot's (see fib.Adjacencies.With), since routes refer to them by index.
+func (s *Snapshot) WithAdjacencies(a *fib.Adjacencies) *Snapshot {
+	next := *s
+	next.Adjacencies = a
+	return &next
+}
+
+// Warnings are the remarks of Compile on what is allowed but probably not meant.
+func (s *Snapshot) Warnings() []*CompileError { return s.warnings }
+
+// Own reports whether the address is the router's own, and on which logical port.
+func (s *Snapshot) Own(addr netip.Addr) (port uint16, ok bool) {
+	port, ok = s.addresses[addr]
+	return port, ok
+}
+
+// PortByName returns the index of the logical port.
+func (s *Snapshot) PortByName(name string) (uint16, bool) {
+	i, ok := s.portIndex[name]
+	return i, ok
+}
+
+// PortName is the name of logical port i, or "" for None.
+func (s *Snapshot) PortName(i uint16) string {
+	if int(i) < len(s.Ports) {
+		return s.Ports[i].Name
+	}
+	return ""
+}
+
+// Rules is the number of rules.
+func (s *Snapshot) Rules() int { return len(s.rules) }
+
+// Rule returns rule i, in the order of the walk. It must not be written to.
+func (s *Snapshot) Rule(i uint16) *Rule { return &s.rules[i].Rule }
+
+// RuleName is the name of rule i, or "" for None.
+func (s *Snapshot) RuleName(i uint16) string {
+	if int(i) < len(s.rules) {
+		return s.rules[i].Name
+	}
+	return ""
+}
+
+// Tables is the number of tables.
+func (s *Snapshot) Tables() int { return len(s.tables) }
+
+// Table returns table i without its routes, which Routes has.
+func (s *Snapshot) Table(i uint16) Table {
+	t := &s.tables[i]
+	return Table{Name: t.name, ID: t.id, Key: t.key, OnMiss: t.onMiss, MissTarget: t.target}
+}
+
+// TableName is the name of table i, or "" for None.
+func (s *Snapshot) TableName(i uint16) string {
+	if int(i) < len(s.tables) {
+		return s.tables[i].name
+	}
+	return ""
+}
+
+// Routes returns the routes of table i, which must not be written to.
+func (s *Snapshot) Routes(i uint16) *fib.Table { return s.tables[i].routes }
