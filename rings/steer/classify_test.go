@@ -333,19 +333,21 @@ func TestClassifyTwin(t *testing.T) {
 	own := addresses(ownIPv4, ownIPv6)
 	var met Counters
 	rapid.Check(t, func(t *rapid.T) {
-		frame := drawFrame(t)
-		got, want := b.run(t, frame), classify(frame, ourMAC, own)
-		if got != want {
-			t.Fatalf("%x: %v, want %v", frame, got, want)
+		for range 50 {
+			frame := drawFrame(t)
+			got, want := b.run(t, frame), classify(frame, ourMAC, own)
+			if got != want {
+				t.Fatalf("%x: %v, want %v", frame, got, want)
+			}
+			met[got]++
 		}
-		met[got]++
 	})
-	met[NoSocket] = 1 // not with a socket
 	for class, n := range met {
-		if n == 0 && !testing.Short() {
+		if n == 0 && Class(class) != NoSocket { // which no frame can be in while there is a socket
 			t.Errorf("no frame of class %v was drawn: the comparison has a hole", Class(class))
 		}
 	}
+	t.Logf("drawn: %v", met)
 }
 
 func drawFrame(t *rapid.T) []byte {

@@ -43,3 +43,11 @@ func ipv6(dst string, next, hopLimit uint8, payload ...byte) []byte {
 	h = append(h, netip.MustParseAddr(dst).AsSlice()...)
 	return join(etherType(0x86dd), h, payload)
 }
+
+// packetTo is a packet of the family of dst.
+func packetTo(dst netip.Addr) []byte {
+	if dst.Is4() {
+		return ipv4(dst.String())
+	}
+	return ipv6(dst.String(), 17, 64)
+}
