@@ -1,0 +1,188 @@
+package mgmt
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"weir/policy"
+)
+
+// Config is a checked configuration. It is immutable.
+type Config struct {
+	Name     string // of the file
+	Text     []byte // as it was read, comments included
+	Hash     string // of the text and the routes-files, in hexadecimal
+	System   System
+	Policy   *policy.Policy // its rules are in the order of the walk: their indexes are those of the snapshot
+	Snapshot *policy.Snapshot
+	Warnings Problems
+
+	files  []string
+	places places
+}
+
+// PortPosition is where the file has port i of Policy.Ports.
+func (c *Config) PortPosition(i int) Position { return c.position(c.places.ports, i) }
+
+// TablePosition is where the file has table i of Policy.Tables, and the zero Position if it does not name it.
+func (c *Config) TablePosition(i int) Position { return c.position(c.places.tables, i) }
+
+// RulePosition is where the file has rule i of Policy.Rules, and the zero Position of a default rule.
+func (c *Config) RulePosition(i int) Position { return c.position(c.places.rules, i) }
+
+// RoutePosition is where the file, or the routes-file, has route i of Policy.Tables[table]. Routes that a port brings
+// are where its address is.
+func (c *Config) RoutePosition(table, i int) Position { return c.position(c.places.routes[table], i) }
+
+func (c *Config) position(spots []spot, i int) Position {
+	if spots[i] == (spot{}) {
+		return Position{}
+	}
+	return Position{c.files[spots[i].file], int(spots[i].line), int(spots[i].column)}
+}
+
+// Load reads and checks a configuration file, and the routes-files that it names, relative to its own directory. The
+// problems are complete, not just the first. The Config is nil if one of them is an error.
+func Load(name string) (*Config, Problems) {
+	refuse := func(err error) (*Config, Problems) {
+		return nil, Problems{{Position: Position{File: name}, Message: err.Error(), Severity: Error}}
+	}
+	f, err := openRegular(name)
+	if err != nil {
+		return refuse(withoutPath(err))
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, textMax+1)) // one more, for Parse to see that it is too long
+	if err != nil {
+		return refuse(withoutPath(err))
+	}
+	return Parse(name, text, openRegular)
+}
+
+// errNotRegular refuses what may have no end, or block.
+var errNotRegular = errors.New("not a regular file")
+
+func openRegular(name string) (io.ReadCloser, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errNotRegular}
+	}
+	return os.Open(name)
+}
+
+// withoutPath is `open: no such file or directory`, for messages that begin with the path.
+func withoutPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", p.Op, p.Err)
+	}
+	return err
+}
+
+var topKeys = section{keys: []string{
+	"version", "system", "ports", "neighbors", "groups", "sets", "tags", "tables", "marks", "rules", "default-rules", "assert",
+}}
+
+// Parse checks the text of a configuration. The name is that of its file, for messages and to find the routes-files
+// beside it, which open opens. Memory and time are bounded by the sizes of the text and of the files, all of which
+// have limits.
+func Parse(name string, text []byte, open func(path string) (io.ReadCloser, error)) (*Config, Problems) {
+	d := &decoder{
+		files: []string{name},
+		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, rules: map[string]spot{}},
+		links: newLinks(),
+		marks: map[string]masked{},
+		sum:   sha256.New(),
+		dir:   filepath.Dir(name),
+		open:  open,
+	}
+	d.sum.Write(text)
+	root, err := parseTree(text)
+	if err != nil {
+		at := spot{line: 1, column: 1}
+		var syntax *syntaxError
+		if errors.As(err, &syntax) {
+			at = syntax.at
+		}
+		d.found.add(at, "", err.Error(), Error)
+		return nil, d.found.problems(d.files)
+	}
+	d.decode(&root)
+	config := &Config{
+		Name: name, Text: slices.Clone(text), System: d.system, Policy: &d.policy,
+		Hash: hex.EncodeToString(d.sum.Sum(nil)), files: d.files, places: d.places,
+	}
+	config.Policy.Hostname = d.system.Hostname
+	if d.found.errors == 0 {
+		config.Snapshot = d.compile()
+	}
+	problems := d.found.problems(d.files)
+	if problems.Refused() {
+		return nil, problems
+	}
+	config.Warnings = problems
+	return config, problems
+}
+
+// decode reads the sections in the order in which they need one another.
+func (d *decoder) decode(root *node) {
+	type found struct {
+		n *node
+		p *path
+	}
+	sections := map[string]found{}
+	if root.kind != mapping && root.kind != nothing {
+		d.errorf(root.at, nil, "expected a configuration that begins with `version: 1`, found %s", root)
+		return
+	}
+	d.fields(root, nil, &topKeys, func(k key, v *node, p *path) { sections[k.text] = found{v, p} })
+
+	version, ok := sections["version"]
+	d.required(root, nil, "version", ok)
+	if ok {
+		if v := version.n; v.kind != scalar || v.quoted || v.text != "1" {
+			d.errorf(v.at, version.p, "expected 1, the only version there is, found %s", v)
+		}
+	}
+	d.startTables()
+	for _, s := range []struct {
+		key    string
+		decode func(*node, *path)
+	}{
+		{"system", d.decodeSystem},
+		{"groups", d.decodeGroups},
+		{"tags", d.decodeTags},
+		{"ports", d.decodePorts},
+		{"neighbors", d.decodeNeighbors},
+		{"tables", d.decodeTables},
+	} {
+		if f, ok := sections[s.key]; ok {
+			s.decode(f.n, f.p)
+		}
+		if s.key == "ports" {
+			d.numberGroups()
+		}
+	}
+	defaults := true
+	if f, ok := sections["default-rules"]; ok {
+		defaults, _ = d.boolean(f.n, f.p)
+	}
+	if defaults {
+		d.addDefaultRules()
+	}
+	rules, ok := sections["rules"]
+	if !ok {
+		rules = found{&node{}, nil}
+	}
+	d.decodeRules(rules.n, rules.p)
+}

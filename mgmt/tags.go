@@ -1,0 +1,39 @@
+package mgmt
+
+import "math"
+
+// decodeTags reads names for marks.
+func (d *decoder) decodeTags(n *node, p *path) {
+	d.entries(n, p, "tag names to marks", func(k key, v *node, p *path) {
+		if wrong := checkName(k.text); wrong != "" {
+			d.errorf(k.at, p, "%s", wrong)
+			return
+		}
+		if mark, ok := d.mark(v, p); ok {
+			if mark.mask == 0 {
+				d.errorf(v.at, p, "mask 0 marks nothing")
+				return
+			}
+			d.marks[k.text] = mark
+		}
+	})
+}
+
+// mark reads VALUE or VALUE/MASK of a firewall mark.
+func (d *decoder) mark(v *node, p *path) (masked, bool) {
+	text, ok := d.text(v, p, "a mark such as 0x10/0xff")
+	if !ok {
+		return masked{}, false
+	}
+	m, explicit, wrong := parseMasked(text, math.MaxUint32)
+	switch {
+	case wrong != "":
+		d.errorf(v.at, p, "%s, found %s", wrong, v)
+		return masked{}, false
+	case m.value&^m.mask != 0:
+		d.warnf(v.at, p, "bits %#x of the value are outside of the mask and do not count", m.value&^m.mask)
+	case m.value == 0 && !explicit:
+		d.warnf(v.at, p, "0 means unmarked packets here, but every packet in Linux; 0/0xffffffff says the former in both")
+	}
+	return m, true
+}
