@@ -39,11 +39,13 @@ type Neighbor struct {
 // makes a new one (With) that shares nothing that is written later. An index, once given, stays with its
 // neighbour in every later version.
 type Adjacencies struct {
-	list  []Adjacency
-	index map[Neighbor]uint32
+	list   []Adjacency
+	index  map[Neighbor]uint32
+	vacant []uint32 // indexes of neighbours that were taken out
 }
 
-// Len is the number of adjacencies.
+// Len is one more than the largest index. An index that no neighbour has, since it was taken out, holds the zero
+// Adjacency, whose neighbour's address is invalid.
 func (a *Adjacencies) Len() int { return len(a.list) }
 
 // At returns adjacency i, which must be below Len. The result must not be written to.
@@ -57,20 +59,50 @@ func (a *Adjacencies) Find(n Neighbor) (uint32, bool) {
 
 // With returns a copy in which each given adjacency replaces the one of the same neighbour, or is added.
 func (a *Adjacencies) With(changes ...Adjacency) *Adjacencies {
-	next := &Adjacencies{}
-	if a != nil {
-		next.list, next.index = slices.Clone(a.list), maps.Clone(a.index)
-	}
-	if next.index == nil {
-		next.index = make(map[Neighbor]uint32, len(changes))
-	}
+	next := a.clone()
 	for _, c := range changes {
-		if i, ok := next.index[c.Neighbor]; ok {
-			next.list[i] = c
-			continue
+		i, ok := next.index[c.Neighbor]
+		if !ok {
+			i = next.vacancy()
+			next.index[c.Neighbor] = i
 		}
-		next.index[c.Neighbor] = uint32(len(next.list))
-		next.list = append(next.list, c)
+		next.list[i] = c
 	}
 	return next
+}
+
+// Without returns a copy that does not know the given neighbours. Their indexes may go to others, so that no route may
+// refer to them.
+func (a *Adjacencies) Without(gone ...Neighbor) *Adjacencies {
+	next := a.clone()
+	for _, n := range gone {
+		if i, ok := next.index[n]; ok {
+			delete(next.index, n)
+			next.list[i] = Adjacency{}
+			next.vacant = append(next.vacant, i)
+		}
+	}
+	return next
+}
+
+func (a *Adjacencies) clone() *Adjacencies {
+	if a == nil {
+		return &Adjacencies{index: make(map[Neighbor]uint32)}
+	}
+	next := &Adjacencies{list: slices.Clone(a.list), index: maps.Clone(a.index), vacant: slices.Clone(a.vacant)}
+	if next.index == nil {
+		next.index = make(map[Neighbor]uint32)
+	}
+	return next
+}
+
+// vacancy returns an index that no neighbour has.
+func (a *Adjacencies) vacancy() uint32 {
+	if last := len(a.vacant) - 1; last >= 0 {
+		i := a.vacant[last]
+		a.vacant = a.vacant[:last]
+		return i
+	}
+	a.list = append(a.list, Adjacency{})
+	return uint32(len(a.list) - 1)
 }

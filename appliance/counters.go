@@ -1,0 +1,24 @@
+package appliance
+
+import (
+	"sync/atomic"
+
+	"weir/policy/packet"
+)
+
+// counters are one worker's, written by it alone and read by anyone. What is counted per packet is only what does not
+// go the straight way; received and transmitted are counted by the queues, once a batch.
+//
+// For a router at rest:
+//
+//	received + generated = transmitted + punted + Σ drops + waiting
+type counters struct {
+	punted    atomic.Uint64             // handed to the kernel because they are for the router itself
+	generated atomic.Uint64             // ICMP errors that the router made
+	limited   atomic.Uint64             // ICMP errors not made because of the rate limit
+	unsent    atomic.Uint64             // ICMP errors not made because none may be sent about such a packet
+	waiting   atomic.Int64              // packets in waiting rooms now
+	drops     [packet.End]atomic.Uint64 // by reason
+	sleeps    atomic.Uint64
+	batches   atomic.Uint64
+}

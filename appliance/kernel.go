@@ -1,0 +1,188 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"weir/policy"
+	"weir/rings"
+)
+
+// applySettings gives the kernel what it must know of the snapshot's ports: that they are up, their MTU and addresses
+// (it answers ARP and ND for them, and owns what is sent to them), VLAN netdevs, static neighbours. What is there
+// already is left alone, and will be when weir ends.
+func (r *Router) applySettings(s *setup) error {
+	snap := *s.snap // the ports' MTU is filled in, which must not show in what the caller holds
+	snap.Ports = slices.Clone(snap.Ports)
+	s.snap = &snap
+	var errs []error
+	for i := range snap.Ports {
+		ifindex, err := r.applyPort(s, &snap.Ports[i])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("port %s: %w", snap.Ports[i].Name, err))
+		}
+		s.ifindex = append(s.ifindex, ifindex)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return r.applyNeighbors(s)
+}
+
+func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
+	d := s.devices[p.Device]
+	parent := d.port
+	link, err := netlink.LinkByName(p.Name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) && p.VLAN != 0 {
+		link, err = r.makeVLAN(s, p, parent)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			r.log.Warn("the kernel has no VLANs (module 8021q): this port has static neighbours only, and no addresses",
+				zap.String("port", p.Name))
+			if p.MTU == 0 {
+				p.MTU = uint16(min(parent.MTU, 65535))
+			}
+			return 0, nil
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	a := link.Attrs()
+	if err := r.applyMTU(s, p, link); err != nil {
+		return 0, err
+	}
+	if size := s.chunk(d); size != 0 && int(p.MTU) > rings.MaxMTU(size) {
+		return 0, fmt.Errorf("MTU %d: the running frames of %d bytes carry at most %d; restart weir for larger ones", p.MTU, size, rings.MaxMTU(size))
+	}
+	s.want(link, setting{Kind: settingUp})
+	if a.Flags&net.FlagUp == 0 {
+		if err := r.set(s, link, setting{Kind: settingUp}, func() error { return netlink.LinkSetUp(link) }); err != nil {
+			return 0, err
+		}
+	}
+	return a.Index, r.applyAddresses(s, p, link)
+}
+
+// applyMTU sets the MTU if the configuration gives one, and takes the netdev's own if not.
+func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
+	a := link.Attrs()
+	ours := r.settings.find(setting{Kind: settingMTU, Port: a.Name, Ifindex: a.Index})
+	if p.MTU == 0 {
+		mtu := a.MTU
+		if ours != nil { // an earlier commit's, which is undone when this one runs
+			mtu, _ = strconv.Atoi(ours.Was)
+		}
+		p.MTU = uint16(min(mtu, 65535))
+		return nil
+	}
+	set := setting{Kind: settingMTU, Value: strconv.Itoa(int(p.MTU)), Was: strconv.Itoa(a.MTU)}
+	s.want(link, set)
+	if a.MTU == int(p.MTU) {
+		return nil
+	}
+	change := func(mtu int) error { return netlink.LinkSetMTU(link, mtu) }
+	if ours == nil {
+		return r.set(s, link, set, func() error { return change(int(p.MTU)) })
+	}
+	if err := change(int(p.MTU)); err != nil { // Was stays what it was before weir came
+		return fmt.Errorf("set MTU %d: %w", p.MTU, err)
+	}
+	s.revert = append(s.revert, func() error { return change(a.MTU) })
+	return nil
+}
+
+func (r *Router) makeVLAN(s *setup, p *policy.Port, parent *rings.Port) (netlink.Link, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex = p.Name, parent.Ifindex
+	if err := netlink.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: int(p.VLAN), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}); err != nil {
+		return nil, fmt.Errorf("make VLAN %d of %s: %w", p.VLAN, parent.Name, err)
+	}
+	link, err := netlink.LinkByName(p.Name)
+	if err != nil {
+		return nil, err
+	}
+	return link, r.set(s, link, setting{Kind: settingVLAN}, func() error { return nil })
+}
+
+func (r *Router) applyAddresses(s *setup, p *policy.Port, link netlink.Link) error {
+	have, err := netlink.AddrList(link, unix.AF_UNSPEC)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, prefix := range p.Addresses {
+		set := setting{Kind: settingAddress, Value: prefix.String()}
+		s.want(link, set)
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return a.IPNet.String() == prefix.String() }) {
+			continue
+		}
+		a, err := netlink.ParseAddr(prefix.String())
+		if err != nil {
+			return err
+		}
+		if err := r.set(s, link, set, func() error { return ignore(netlink.AddrAdd(link, a), unix.EEXIST) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyNeighbors gives the kernel the static neighbours too, for what the router itself sends.
+func (r *Router) applyNeighbors(s *setup) error {
+	all := s.snap.Adjacencies
+	for i := range uint32(all.Len()) {
+		n := all.At(i)
+		if !n.Static || s.ifindex[n.Neighbor.Port] == 0 {
+			continue
+		}
+		link, err := netlink.LinkByIndex(s.ifindex[n.Neighbor.Port])
+		if err != nil {
+			return err
+		}
+		set := setting{Kind: settingNeighbor, Port: link.Attrs().Name, Ifindex: link.Attrs().Index,
+			Value: fmt.Sprintf("%s %s", n.Neighbor.Addr, net.HardwareAddr(n.DstMAC[:]))}
+		s.want(link, set)
+		neighbor, err := parseNeighbor(set)
+		if err != nil {
+			return err
+		}
+		if err := r.set(s, link, set, func() error { return netlink.NeighSet(neighbor) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// want notes that the setup needs a setting, whoever made it.
+func (s *setup) want(link netlink.Link, t setting) {
+	t.Port, t.Ifindex = link.Attrs().Name, link.Attrs().Index
+	s.desired = append(s.desired, t)
+}
+
+// set makes a setting unless it is ours already.
+func (r *Router) set(s *setup, link netlink.Link, t setting, do func() error) error {
+	t.Port, t.Ifindex = link.Attrs().Name, link.Attrs().Index
+	s.want(link, t)
+	if r.settings.find(t) != nil {
+		return do()
+	}
+	if err := r.settings.add(t, do); err != nil {
+		return err
+	}
+	s.added = append(s.added, t)
+	return nil
+}
+
+// chunk is the chunk size that a device's packets are received into, 0 if that is not decided yet.
+func (s *setup) chunk(d *device) int {
+	if len(d.queues) == 0 {
+		return 0
+	}
+	return d.queues[0].UMEM().FrameSize()
+}

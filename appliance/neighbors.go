@@ -1,0 +1,385 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"weir/fib"
+)
+
+// adjacenciesMax bounds the neighbours that workers know, so that a scan of a large connected network cannot exhaust
+// memory; the kernel's own table is smaller (net.ipv4.neigh.default.gc_thresh3, 1,024 unless set).
+const adjacenciesMax = 16384
+
+// The kernel resolves neighbours, weir listens: one ARP and ND implementation in the machine is enough, and the kernel's
+// is the one that also answers for the router's own addresses. The workers ask for what they miss, the kernel is told
+// to use it (NTF_USE), probes, and reports by netlink what became of it.
+
+// neighborTable mirrors the kernel's neighbour tables.
+type neighborTable struct {
+	entries map[kernelNeighbor]neighborEntry
+	asked   map[fib.Neighbor]time.Time // when the kernel was last asked; entries go after askAgain
+}
+
+type kernelNeighbor struct {
+	addr    netip.Addr
+	ifindex int
+}
+
+type neighborEntry struct {
+	mac   [6]byte
+	state int // NUD_*
+}
+
+func (t *neighborTable) init() {
+	t.entries = make(map[kernelNeighbor]neighborEntry)
+	t.asked = make(map[fib.Neighbor]time.Time)
+}
+
+// resolvedStates are those in which the kernel would send to the MAC address that it has.
+const resolvedStates = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_PERMANENT | netlink.NUD_NOARP
+
+func (e neighborEntry) known() fib.NeighborState {
+	switch {
+	case e.state&resolvedStates != 0:
+		return fib.Resolved
+	case e.state&netlink.NUD_FAILED != 0:
+		return fib.Failed
+	}
+	return fib.Incomplete
+}
+
+// learn takes in what the kernel says of a neighbour, and returns whether anything of use changed.
+func (t *neighborTable) learn(n *netlink.Neigh, gone bool) (kernelNeighbor, bool) {
+	addr, ok := netip.AddrFromSlice(n.IP)
+	if !ok || n.Family != unix.AF_INET && n.Family != unix.AF_INET6 {
+		return kernelNeighbor{}, false
+	}
+	key := kernelNeighbor{addr.Unmap(), n.LinkIndex}
+	old, had := t.entries[key]
+	if gone {
+		delete(t.entries, key)
+		return key, had
+	}
+	e := neighborEntry{state: n.State}
+	copy(e.mac[:], n.HardwareAddr)
+	t.entries[key] = e
+	return key, !had || old.known() != e.known() || old.mac != e.mac
+}
+
+// watchNeighbors mirrors the kernel's neighbours until the context ends or netlink fails.
+func (r *Router) watchNeighbors(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	updates := make(chan netlink.NeighUpdate, 1024)
+	var failure error
+	err := netlink.NeighSubscribeWithOptions(updates, ctx.Done(), netlink.NeighSubscribeOptions{
+		ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true,
+		ErrorCallback: func(err error) { failure = err }, // called before updates is closed
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	if err := r.relearn(); err != nil {
+		return err
+	}
+	refresh := time.NewTicker(time.Second)
+	defer refresh.Stop()
+	for {
+		select {
+		case <-refresh.C:
+			r.refresh()
+		case u, ok := <-updates:
+			if !ok {
+				return fmt.Errorf("receive: %w", failure)
+			}
+			r.mu.Lock()
+			changed := make(map[kernelNeighbor]bool)
+			for { // whatever has come in the meantime makes one new generation, not many
+				if key, ok := r.neighbors.learn(&u.Neigh, u.Type == unix.RTM_DELNEIGH); ok {
+					changed[key] = true
+				}
+				if len(updates) == 0 {
+					break
+				}
+				u = <-updates
+			}
+			r.neighborsChanged(changed)
+			r.mu.Unlock()
+		}
+	}
+}
+
+// relearn reads the kernel's whole table.
+func (r *Router) relearn() error {
+	var all []netlink.Neigh
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		list, err := netlink.NeighList(0, family)
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // what was missed comes as an update
+			return fmt.Errorf("list: %w", err)
+		}
+		all = append(all, list...)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := make(map[kernelNeighbor]bool)
+	for key := range r.neighbors.entries {
+		changed[key] = true
+	}
+	clear(r.neighbors.entries)
+	for i := range all {
+		if key, ok := r.neighbors.learn(&all[i], false); ok {
+			changed[key] = true
+		}
+	}
+	r.neighborsChanged(changed)
+	return nil
+}
+
+// neighborsChanged publishes the adjacencies of neighbours that changed. r.mu must be held.
+func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
+	s := r.running
+	if s == nil || len(changed) == 0 {
+		return
+	}
+	var set []fib.Adjacency
+	var gone []fib.Neighbor
+	for key := range changed {
+		for port, ifindex := range s.ifindex {
+			if ifindex != key.ifindex {
+				continue
+			}
+			n := fib.Neighbor{Addr: key.addr, Port: uint16(port)}
+			i, known := s.snap.Adjacencies.Find(n)
+			if known && s.snap.Adjacencies.At(i).Static {
+				continue
+			}
+			e, exists := r.neighbors.entries[key]
+			switch {
+			case exists && (known || e.known() != fib.Incomplete):
+				set = append(set, s.adjacency(n, e))
+			case !exists && known && i < s.fixed: // routes refer to it
+				set = append(set, s.link(n))
+			case !exists && known:
+				gone = append(gone, n)
+			}
+		}
+	}
+	next := s.snap.Adjacencies.Without(gone...).With(set...)
+	if next.Len() > adjacenciesMax {
+		r.log.Warn("neighbour table full", zap.Int("neighbours", next.Len()))
+		return
+	}
+	r.republish(s, next)
+}
+
+// republish makes a new generation that differs in its adjacencies. r.mu must be held.
+func (r *Router) republish(s *setup, a *fib.Adjacencies) {
+	s.snap = s.snap.WithAdjacencies(a)
+	g := *r.published.Load()
+	g.snap = s.snap
+	r.publish(&g)
+}
+
+// adjacency is a neighbour's, in the state that the kernel has it in.
+func (s *setup) adjacency(n fib.Neighbor, e neighborEntry) fib.Adjacency {
+	a := s.link(n)
+	a.State = e.known()
+	a.DstMAC = e.mac
+	return a
+}
+
+// link is an adjacency without what is known of the neighbour: all that follows from its port.
+func (s *setup) link(n fib.Neighbor) fib.Adjacency {
+	p := &s.snap.Ports[n.Port]
+	a := fib.Adjacency{Neighbor: n, Device: p.Device, MTU: p.MTU, SrcMAC: [6]byte(s.devices[p.Device].port.MAC)}
+	if p.VLAN != 0 {
+		a.VLAN[0], a.Tags = p.VLAN, 1
+	}
+	return a
+}
+
+// resolve completes the snapshot's adjacencies with what is known now: the static ones and the gateways, which it lists,
+// and all other neighbours that the kernel has resolved. r.mu must be held.
+func (r *Router) resolve(s *setup) *fib.Adjacencies {
+	all := s.snap.Adjacencies
+	var set []fib.Adjacency
+	for i := range uint32(all.Len()) {
+		was := all.At(i)
+		a := s.link(was.Neighbor)
+		if was.Static {
+			a.Static, a.DstMAC, a.State = true, was.DstMAC, fib.Resolved
+		} else if e, ok := r.neighbors.entries[kernelNeighbor{was.Neighbor.Addr, s.ifindex[was.Neighbor.Port]}]; ok {
+			a = s.adjacency(was.Neighbor, e)
+		}
+		set = append(set, a)
+	}
+	for key, e := range r.neighbors.entries {
+		for port, ifindex := range s.ifindex {
+			n := fib.Neighbor{Addr: key.addr, Port: uint16(port)}
+			if _, listed := all.Find(n); ifindex == key.ifindex && !listed && e.known() == fib.Resolved {
+				set = append(set, s.adjacency(n, e))
+			}
+		}
+	}
+	return all.With(set...)
+}
+
+// resolveFor passes a worker's requests on to the kernel.
+func (r *Router) resolveFor(ctx context.Context, w *Worker) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.requests.bell:
+			w.requests.drain(func(n *fib.Neighbor) { r.ask(*n) })
+		}
+	}
+}
+
+// ask makes the kernel resolve a neighbour, or probe one that it has not heard of for a while; at most once a second
+// for each.
+func (r *Router) ask(n fib.Neighbor) {
+	r.mu.Lock()
+	s := r.running
+	if s == nil || int(n.Port) >= len(s.ifindex) || time.Since(r.neighbors.asked[n]) < askAgain {
+		r.mu.Unlock()
+		return
+	}
+	if len(r.neighbors.asked) < adjacenciesMax {
+		r.neighbors.asked[n] = time.Now()
+	}
+	ifindex := s.ifindex[n.Port]
+	r.mu.Unlock()
+	if ifindex == 0 {
+		return // a VLAN that the kernel does not have: its neighbours are static
+	}
+	err := netlink.NeighSet(&netlink.Neigh{LinkIndex: ifindex, IP: n.Addr.AsSlice(), Flags: netlink.NTF_USE})
+	if err != nil {
+		r.log.Debug("kernel does not resolve", zap.Stringer("neighbour", n.Addr), zap.Error(err))
+	}
+}
+
+// askForGateways resolves the gateways of all routes before the first packet needs them. r.mu must be held.
+func (r *Router) askForGateways(s *setup) {
+	all := s.snap.Adjacencies
+	for i := range uint32(all.Len()) {
+		if a := all.At(i); a.State != fib.Resolved {
+			n := a.Neighbor
+			go r.ask(n)
+		}
+	}
+}
+
+// refresh has the kernel probe neighbours that it holds for stale although packets went to them within the last
+// seconds: it does not see those packets, and would never notice that the neighbour is gone.
+func (r *Router) refresh() {
+	r.mu.Lock()
+	for n, at := range r.neighbors.asked {
+		if time.Since(at) > askAgain {
+			delete(r.neighbors.asked, n)
+		}
+	}
+	s := r.running
+	if s == nil {
+		r.mu.Unlock()
+		return
+	}
+	now := uint32(monotonic() / int64(time.Second))
+	var stale []fib.Neighbor
+	all := s.snap.Adjacencies
+	for i := range uint32(all.Len()) {
+		n := all.At(i).Neighbor // of a vacant index: none, which has no entry
+		e := r.neighbors.entries[kernelNeighbor{n.Addr, s.ifindex[n.Port]}]
+		if e.state&netlink.NUD_STALE == 0 {
+			continue
+		}
+		for _, w := range r.workers {
+			if now-w.used[i%adjacenciesMax].Load() <= 2 {
+				stale = append(stale, n)
+				break
+			}
+		}
+	}
+	r.mu.Unlock()
+	for _, n := range stale {
+		r.ask(n)
+	}
+}
+
+// ownChanged follows the kernel's addresses.
+func (r *Router) ownChanged(addrs []netip.Addr) {
+	if err := r.steer.SetOwn(addrs); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.fail("follow own addresses", err)
+	}
+}
+
+// watchLinks follows the ports' links: their MAC addresses, and for the log whether they are up.
+func (r *Router) watchLinks(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	updates := make(chan netlink.LinkUpdate, 256)
+	var failure error
+	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{
+		ErrorCallback: func(err error) { failure = err }, ListExisting: true,
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	up := make(map[int]bool)
+	for u := range updates {
+		a := u.Attrs()
+		running := a.RawFlags&unix.IFF_RUNNING != 0
+		was, seen := up[a.Index]
+		up[a.Index] = running
+		r.mu.Lock()
+		if d := r.deviceOf(a.Index); d != nil {
+			if seen && was != running {
+				r.log.Info("link", zap.String("port", a.Name), zap.Bool("up", running))
+			}
+			if len(a.HardwareAddr) == 6 && d.port.MAC.String() != a.HardwareAddr.String() {
+				r.macChanged(d, a.HardwareAddr)
+			}
+		}
+		r.mu.Unlock()
+	}
+	return fmt.Errorf("receive: %w", failure)
+}
+
+func (r *Router) deviceOf(ifindex int) *device {
+	if r.running != nil {
+		for _, d := range r.running.devices {
+			if d.port.Ifindex == ifindex {
+				return d
+			}
+		}
+	}
+	return nil
+}
+
+// macChanged gives every adjacency of a port its new source address. r.mu must be held.
+func (r *Router) macChanged(d *device, mac []byte) {
+	if err := d.port.SetMAC(mac); err != nil {
+		r.fail("follow address of "+d.port.Name, err)
+	}
+	r.log.Info("MAC address changed", zap.String("port", d.port.Name), zap.Stringer("mac", d.port.MAC))
+	s := r.running
+	var set []fib.Adjacency
+	for i := range uint32(s.snap.Adjacencies.Len()) {
+		a := *s.snap.Adjacencies.At(i)
+		if a.Neighbor.Addr.IsValid() && s.devices[a.Device] == d {
+			a.SrcMAC = [6]byte(mac)
+			set = append(set, a)
+		}
+	}
+	r.republish(s, s.snap.Adjacencies.With(set...))
+}

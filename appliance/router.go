@@ -1,0 +1,395 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"weir/policy"
+	"weir/rings"
+)
+
+// Options are the parts of a configuration that a running router cannot change.
+type Options struct {
+	CPUs      []int         // one worker each; nil: all but one of those that the process may use
+	IdleSpin  time.Duration // how long a worker without packets may spin before it sleeps; 0 never spins
+	RingSize  int           // entries of each AF_XDP ring; 0: 2048
+	StateDir  string        // where what was changed in the kernel is written down; "": /run/weir
+	HugePages bool          // back the frames by 2 MiB pages
+}
+
+// Router is a running router. The control plane calls its methods; packets are the workers'.
+//
+// The walk of a configuration ends here: Prepare opens what a snapshot needs and changes nothing that forwards, Publish
+// makes it the running one by one atomic store, Abort undoes Prepare.
+type Router struct {
+	options Options
+	log     *zap.Logger
+	steer   *rings.Switch
+	tun     *os.File
+	stop    context.CancelFunc
+	tasks   sync.WaitGroup
+
+	published atomic.Pointer[generation]
+	workers   []*Worker // fixed by the first Publish
+
+	mu        sync.Mutex // guards what follows: one change at a time
+	epoch     uint64
+	commits   uint64
+	running   *setup // nil before the first Publish
+	prepared  *setup
+	settings  *settings
+	neighbors neighborTable
+	past      past
+	trouble   []string // what went wrong after the point of no return; State shows it
+	closed    bool
+}
+
+// setup is what one snapshot runs on.
+type setup struct {
+	snap    *policy.Snapshot
+	devices []*device // by Port.Device
+	ifindex []int     // of the kernel's netdev, by logical port; 0 where the kernel has none
+	opened  []*device // those of devices that this setup opened
+	desired []setting
+	added   []setting      // settings that this setup made
+	revert  []func() error // takes back the settings that it changed
+	fixed   uint32         // adjacencies below this index are the snapshot's own: routes refer to them
+}
+
+// ErrNotPrepared is returned by Publish without a Prepare before it.
+var ErrNotPrepared = errors.New("nothing is prepared")
+
+// New makes a router without ports. It undoes what an earlier process left in the kernel when it was killed.
+func New(options Options, log *zap.Logger) (*Router, error) {
+	if options.RingSize == 0 {
+		options.RingSize = 2048
+	}
+	if options.StateDir == "" {
+		options.StateDir = "/run/weir"
+	}
+	if err := kernelFits(); err != nil {
+		return nil, err
+	}
+	r := &Router{options: options, log: log}
+	r.neighbors.init()
+	var err error
+	if r.settings, err = openSettings(options.StateDir); r.settings == nil {
+		return nil, err
+	} else if err != nil {
+		r.fail("undo what an earlier weir left", err)
+	}
+	if r.steer, err = rings.NewSwitch(); err != nil {
+		return nil, fmt.Errorf("start router: %w", err)
+	}
+	if r.tun, err = openPunt(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.steer.Close())
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.follow(ctx, "addresses", func(ctx context.Context) error {
+		return rings.WatchOwn(ctx, r.ownChanged)
+	})
+	r.follow(ctx, "neighbours", r.watchNeighbors)
+	r.follow(ctx, "links", r.watchLinks)
+	return r, nil
+}
+
+// follow runs a watcher of the kernel until the context ends, and starts it again when it fails: netlink loses messages
+// when it is not read fast enough, and every watcher begins with the whole state.
+func (r *Router) follow(ctx context.Context, what string, watch func(context.Context) error) {
+	r.tasks.Go(func() {
+		for ctx.Err() == nil {
+			if err := watch(ctx); ctx.Err() == nil {
+				r.log.Warn("watch kernel again", zap.String("what", what), zap.Error(err))
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond): // do not spin on an error that stays
+				}
+			}
+		}
+	})
+}
+
+// fail notes what went wrong where nothing can be undone any more.
+func (r *Router) fail(what string, err error) {
+	r.log.Error(what, zap.Error(err))
+	r.trouble = append(r.trouble, fmt.Sprintf("%s: %v", what, err))
+}
+
+// Prepare opens what the snapshot needs beyond what runs. When it fails, it has undone what it did.
+func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.prepared != nil {
+		r.abort()
+	}
+	s := &setup{snap: snap, fixed: uint32(snap.Adjacencies.Len())}
+	defer func() {
+		if err != nil {
+			r.undo(s)
+		}
+	}()
+	if err := r.openDevices(s); err != nil {
+		return err
+	}
+	if err := r.applySettings(s); err != nil {
+		return err
+	}
+	if err := r.makeWorkers(s); err != nil {
+		return err
+	}
+	if err := r.openQueues(s); err != nil {
+		return err
+	}
+	r.prepared = s
+	return nil
+}
+
+// Abort undoes Prepare.
+func (r *Router) Abort() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.abort()
+}
+
+func (r *Router) abort() {
+	if r.prepared != nil {
+		r.undo(r.prepared)
+		r.prepared = nil
+	}
+}
+
+// undo takes back what a setup that does not run has done.
+func (r *Router) undo(s *setup) {
+	var err error
+	for _, d := range s.opened {
+		queues := slices.Clone(d.queues)
+		err = errors.Join(err, r.closeDevice(d))
+		for _, q := range queues {
+			q.UMEM().Recycle(q.ID) // no worker has ever seen it
+		}
+	}
+	err = errors.Join(err, r.settings.undo(func(t setting) bool { return slices.Contains(s.added, t) }))
+	for _, revert := range s.revert {
+		err = errors.Join(err, revert())
+	}
+	if err != nil {
+		r.fail("undo", err)
+	}
+	if r.running == nil {
+		r.dropWorkers()
+	}
+}
+
+// Publish makes the prepared snapshot the running one and returns its generation. From the atomic store on no worker
+// starts a batch by the old one; when Publish returns, none is left in it. An error after that point does not
+// take the publication back; it says what of the old generation could not be released.
+func (r *Router) Publish() (generationNumber uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.prepared
+	if s == nil {
+		return 0, ErrNotPrepared
+	}
+	old := r.running
+	r.commits++
+	s.snap.Generation = r.commits
+	snap := s.snap.WithAdjacencies(r.resolve(s))
+	epoch := r.publish(&generation{snap: snap, lanes: r.lanes(s, nil)})
+	r.running, r.prepared = s, nil
+	s.snap = snap
+	if old == nil {
+		r.startWorkers()
+	}
+	ctx := context.Background()
+	if err := r.await(ctx, epoch); err != nil {
+		r.fail("publish", err)
+		return r.commits, fmt.Errorf("generation %d runs, the one before is not released: %w", r.commits, err)
+	}
+	err = errors.Join(r.start(s), r.release(ctx, old, s))
+	if err != nil {
+		r.fail("publish", err)
+	}
+	r.askForGateways(s)
+	return r.commits, err
+}
+
+// release closes what only the old setup used.
+func (r *Router) release(ctx context.Context, old, s *setup) (err error) {
+	if old == nil {
+		return nil
+	}
+	var gone []retired
+	for _, d := range old.devices {
+		if slices.Contains(s.devices, d) {
+			continue
+		}
+		for _, q := range d.queues {
+			gone = append(gone, retired{umem: q.UMEM(), id: q.ID})
+		}
+		err = errors.Join(err, r.closeDevice(d))
+	}
+	err = errors.Join(err, r.settings.undo(func(t setting) bool {
+		return t.Kind != settingOffload && !slices.ContainsFunc(s.desired, t.same)
+	}))
+	if len(gone) == 0 {
+		return err
+	}
+	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone)})
+	if late := r.await(ctx, epoch); late != nil {
+		return errors.Join(err, late)
+	}
+	for _, q := range gone {
+		q.umem.Recycle(q.id)
+	}
+	return err
+}
+
+// Close stops the workers, detaches from every port and restores what was changed in the kernel.
+func (r *Router) Close() (err error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	r.abort()
+	if s := r.running; s != nil {
+		for _, d := range s.devices {
+			err = errors.Join(err, d.stop()) // from here on the kernel has the packets
+		}
+		lanes := r.lanes(s, nil)
+		for i := range lanes {
+			lanes[i].stop = true
+		}
+		r.publish(&generation{snap: s.snap, lanes: lanes})
+		for _, w := range r.workers {
+			<-w.done
+		}
+		for _, d := range s.devices {
+			err = errors.Join(err, r.closeDevice(d))
+		}
+		r.dropWorkers()
+	}
+	err = errors.Join(err, r.settings.undoAll())
+	r.mu.Unlock()
+
+	r.stop()
+	err = errors.Join(err, r.tun.Close())
+	r.tasks.Wait()
+	return errors.Join(err, r.steer.Close())
+}
+
+// kernelFits refuses kernels that cannot work, with a sentence rather than an errno from the depths.
+func kernelFits() error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return fmt.Errorf("ask for kernel version: %w", err)
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err == nil && (major < 5 || major == 5 && minor < 10) {
+		return fmt.Errorf("kernel %s is too old: one UMEM under several ports needs Linux 5.10 or newer", release)
+	}
+	return nil
+}
+
+// usableCPUs lists the CPUs that the process may run on.
+func usableCPUs() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("ask for usable CPUs: %w", err)
+	}
+	var cpus []int
+	for cpu := 0; len(cpus) < set.Count(); cpu++ {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus, nil
+}
+
+// makeWorkers decides how many workers there are, once: one for each CPU it was given, but no more than the port with
+// the fewest queues has, since every worker needs a queue of every port to transmit on.
+func (r *Router) makeWorkers(s *setup) error {
+	fewest, narrow := fewestQueues(s.devices)
+	if r.workers != nil {
+		if len(s.devices) > 0 && fewest < len(r.workers) {
+			return fmt.Errorf("port %s has %d queues, but %d workers run: each needs one (ethtool -L %s), or restart weir",
+				narrow, fewest, len(r.workers), narrow)
+		}
+		return nil
+	}
+	usable, err := usableCPUs()
+	if err != nil {
+		return err
+	}
+	cpus := r.options.CPUs
+	if cpus == nil {
+		cpus = usable[min(1, len(usable)-1):] // the first is left to the kernel and the control plane
+		if len(s.devices) > 0 && fewest < len(cpus) {
+			r.log.Info("fewer workers than CPUs", zap.Int("workers", fewest), zap.Int("cpus", len(cpus)), zap.String("limited by", narrow))
+			cpus = cpus[:fewest]
+		}
+	}
+	for _, cpu := range cpus {
+		if !slices.Contains(usable, cpu) {
+			return fmt.Errorf("start worker on CPU %d: not usable here (usable: %v)", cpu, usable)
+		}
+	}
+	if len(s.devices) > 0 && fewest < len(cpus) {
+		return fmt.Errorf("%d workers, but port %s has %d queues and every worker needs one of its own (ethtool -L %s)",
+			len(cpus), narrow, fewest, narrow)
+	}
+	if n := runtime.GOMAXPROCS(0); n < len(cpus)+1 {
+		runtime.GOMAXPROCS(len(cpus) + 1) // a processor beyond the workers, for the control plane and the collector
+	}
+	for i, cpu := range cpus {
+		w, err := newWorker(r, i, cpu)
+		if err != nil {
+			r.dropWorkers()
+			return err
+		}
+		r.workers = append(r.workers, w)
+	}
+	return nil
+}
+
+func (r *Router) startWorkers() {
+	ctx, stop := context.WithCancel(context.Background())
+	stopAll := r.stop
+	r.stop = func() { stop(); stopAll() }
+	for _, w := range r.workers {
+		go w.run()
+		r.tasks.Go(func() { r.deliver(ctx, w, r.tun) })
+		r.tasks.Go(func() { r.resolveFor(ctx, w) })
+	}
+}
+
+// dropWorkers forgets workers that do not run, and their memory.
+func (r *Router) dropWorkers() {
+	for _, w := range r.workers {
+		for _, u := range w.umems {
+			if u == nil {
+				continue
+			}
+			if err := u.Close(); err != nil {
+				r.fail("release frames", err)
+			}
+		}
+		if err := w.poller.Close(); err != nil {
+			r.fail("release worker", err)
+		}
+	}
+	r.workers = nil
+}

@@ -1,0 +1,168 @@
+package appliance
+
+import (
+	"time"
+
+	"weir/fib"
+	"weir/policy"
+	"weir/policy/packet"
+	"weir/rings"
+)
+
+// Packets to a next hop whose MAC address is not known yet wait for it in a room of its own, a few each. Rooms and
+// seats are bounded: what finds no place is dropped and counted.
+const (
+	roomsMax = 64
+	seatsMax = 16
+	waitMax  = 4 * time.Second // the kernel gives up after three probes, one second apart (net.ipv4.neigh.*.mcast_solicit)
+	askAgain = time.Second
+)
+
+type waitingRooms struct {
+	rooms [roomsMax]room
+	open  int // rooms in use
+}
+
+type room struct {
+	neighbor fib.Neighbor
+	since    int64 // when it was opened, ns
+	asked    int64 // when the control plane was last asked to resolve the neighbour, ns
+	n        int   // seats taken; 0: the room is closed
+	seats    [seatsMax]seat
+}
+
+type seat struct {
+	umem  *rings.UMEM
+	frame rings.Frame
+	key   packet.Key
+}
+
+// wait seats a packet in the room of its next hop. The first one makes the control plane resolve it.
+func (w *Worker) wait(umem *rings.UMEM, f rings.Frame, k *packet.Key, n fib.Neighbor) {
+	r := w.rooms.find(n)
+	if r == nil || r.n == seatsMax {
+		w.drop(umem, f, packet.NeighborPending)
+		return
+	}
+	if r.n == 0 {
+		r.neighbor, r.since = n, w.now
+		r.asked = 0
+		w.rooms.open++
+	}
+	w.ask(r)
+	r.seats[r.n] = seat{umem, f, *k}
+	r.n++
+	w.count.waiting.Add(1)
+}
+
+// waitFor deals with a packet to a next hop that is known, and known to be unresolved.
+func (w *Worker) waitFor(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib.Adjacency) {
+	if a.State == fib.Failed {
+		w.request(a.Neighbor) // it may have come back
+		w.unreachable(umem, f, k)
+		return
+	}
+	w.wait(umem, f, k, a.Neighbor)
+}
+
+// find returns the neighbour's room, else a closed one, else nil.
+func (rs *waitingRooms) find(n fib.Neighbor) *room {
+	var free *room
+	for i, left := 0, rs.open; i < roomsMax && (left > 0 || free == nil); i++ {
+		r := &rs.rooms[i]
+		if r.n == 0 {
+			if free == nil {
+				free = r
+			}
+			continue
+		}
+		if r.neighbor == n {
+			return r
+		}
+		left--
+	}
+	return free
+}
+
+// ask requests resolution of a room's neighbour, at most once a second.
+func (w *Worker) ask(r *room) {
+	if r.asked == 0 || w.now-r.asked > int64(askAgain) {
+		r.asked = w.now
+		w.request(r.neighbor)
+	}
+}
+
+// request passes a neighbour to the control plane. If its queue is full, the next packet will ask again.
+func (w *Worker) request(n fib.Neighbor) {
+	if s := w.requests.slot(); s != nil {
+		*s = n
+		w.requests.commit()
+	}
+}
+
+// visitRooms sends the packets whose next hop is now known, and gives up on those that waited too long.
+func (w *Worker) visitRooms() {
+	if w.rooms.open == 0 {
+		return
+	}
+	adjacencies := w.gen.snap.Adjacencies
+	for i := range w.rooms.rooms {
+		r := &w.rooms.rooms[i]
+		if r.n == 0 {
+			continue
+		}
+		a := (*fib.Adjacency)(nil)
+		if j, ok := adjacencies.Find(r.neighbor); ok {
+			a = adjacencies.At(j)
+		}
+		switch {
+		case a != nil && a.State == fib.Resolved:
+			for i, s := range w.empty(r) {
+				w.transmit(s.umem, s.frame, &w.leaving[i].key, a)
+			}
+		case a != nil && a.State == fib.Failed, w.now-r.since > int64(waitMax):
+			for i, s := range w.empty(r) {
+				w.unreachable(s.umem, s.frame, &w.leaving[i].key)
+			}
+		default:
+			w.ask(r)
+		}
+	}
+	w.flush()
+}
+
+// empty closes a room and returns those who were in it, in order of arrival. They stand in w.leaving until the next
+// call: the room itself may be taken again by what is done with them.
+func (w *Worker) empty(r *room) []seat {
+	n := copy(w.leaving[:], r.seats[:r.n])
+	r.n = 0
+	w.rooms.open--
+	w.count.waiting.Add(-int64(n))
+	return w.leaving[:n]
+}
+
+// move follows a commit, in which ports may get other indexes. Packets for a port that is gone are dropped.
+func (w *Worker) move(from, to *policy.Snapshot) {
+	for i := range w.rooms.rooms {
+		r := &w.rooms.rooms[i]
+		if r.n == 0 {
+			continue
+		}
+		port, ok := to.PortByName(from.PortName(r.neighbor.Port))
+		if !ok {
+			for _, s := range w.empty(r) {
+				w.drop(s.umem, s.frame, packet.PortDown)
+			}
+			continue
+		}
+		r.neighbor.Port = port
+		for j := range r.seats[:r.n] {
+			k := &r.seats[j].key
+			if in, ok := to.PortByName(from.PortName(k.Ingress)); ok {
+				k.Ingress = in
+			} else {
+				k.Ingress = policy.None // its port is gone: no error will be sent about it
+			}
+		}
+	}
+}

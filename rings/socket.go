@@ -1,0 +1,214 @@
+package rings
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/asavie/xdp"
+	"golang.org/x/sys/unix"
+)
+
+// opening serialises whatever opens sockets: asavie/xdp takes its bind flags from a package variable, and its ring mappings
+// are told from ours by looking at the process's mappings before and after.
+var opening sync.Mutex
+
+// openUMEM makes a UMEM and its first socket, bound to queue of the netdev. The socket's rings are not mapped.
+func openUMEM(ifindex, queue int, o *UMEMOptions) (u *UMEM, fd int, err error) {
+	if err := o.check(); err != nil {
+		return nil, -1, err
+	}
+	opening.Lock()
+	defer opening.Unlock()
+	if o.Opener == OpenLibrary || o.Opener == OpenAuto && !o.ZeroCopy && !o.HugePages {
+		return openWithLibrary(ifindex, queue, o)
+	}
+	return openOurselves(ifindex, queue, o)
+}
+
+// openWithLibrary lets asavie/xdp open, register and bind. All we take from it is the socket and the memory.
+func openWithLibrary(ifindex, queue int, o *UMEMOptions) (*UMEM, int, error) {
+	before, err := socketMappings()
+	if err != nil {
+		return nil, -1, err
+	}
+	xdp.DefaultSocketFlags = unix.XDP_COPY | unix.XDP_USE_NEED_WAKEUP
+	s, err := xdp.NewSocket(ifindex, queue, &xdp.SocketOptions{
+		NumFrames: o.Frames, FrameSize: o.FrameSize,
+		FillRingNumDescs: o.RingSize, CompletionRingNumDescs: o.RingSize,
+		RxRingNumDescs: o.RingSize, TxRingNumDescs: o.RingSize,
+	})
+	// The library never unmaps its rings, not even when it fails; as long as one is mapped, the socket lives on after
+	// its close and keeps the queue busy. We map the rings ourselves, so its mappings can go at once.
+	if unmapErr := unmapSince(before); unmapErr != nil {
+		if err == nil {
+			err = s.Close()
+		}
+		return nil, -1, errors.Join(err, unmapErr)
+	}
+	if err != nil {
+		return nil, -1, bindError(err)
+	}
+	fd := s.FD()
+	unix.CloseOnExec(fd)
+	if err := tuneSocket(fd, o.RingSize); err != nil {
+		return nil, -1, errors.Join(err, s.Close())
+	}
+	mem := s.GetFrame(xdp.Desc{Addr: 0, Len: uint32(o.Frames * o.FrameSize)})
+	return newUMEM(mem, o, func() error { return syscall.Munmap(mem) }, "asavie/xdp"), fd, nil
+}
+
+// openOurselves does what the library does, and what it cannot: huge pages and zero-copy.
+func openOurselves(ifindex, queue int, o *UMEMOptions) (*UMEM, int, error) {
+	mem, pages, err := mapMemory(o.Frames*o.FrameSize, o.HugePages)
+	if err != nil {
+		return nil, -1, err
+	}
+	u := newUMEM(mem[:o.Frames*o.FrameSize], o, func() error { return syscall.Munmap(mem) }, "own, "+pages)
+	fd, err := u.register(ifindex, queue)
+	if err != nil {
+		return nil, -1, errors.Join(err, u.unmap())
+	}
+	return u, fd, nil
+}
+
+// register opens a socket, registers the memory with it and binds it.
+func (u *UMEM) register(ifindex, queue int) (int, error) {
+	fd, err := newSocket(u.ringSize)
+	if err != nil {
+		return -1, err
+	}
+	reg := unix.XDPUmemReg{Addr: uint64(uintptr(unsafe.Pointer(&u.mem[0]))), Len: uint64(len(u.mem)), Size: uint32(u.FrameSize())}
+	if err := setsockopt(fd, unix.XDP_UMEM_REG, unsafe.Pointer(&reg), unsafe.Sizeof(reg)); err != nil {
+		return -1, errors.Join(fmt.Errorf("register UMEM of %d bytes: %w", len(u.mem), memlock(err)), unix.Close(fd))
+	}
+	flags := uint16(unix.XDP_COPY | unix.XDP_USE_NEED_WAKEUP)
+	if u.zeroCopy {
+		flags = unix.XDP_ZEROCOPY | unix.XDP_USE_NEED_WAKEUP
+	}
+	err = unix.Bind(fd, &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(ifindex), QueueID: uint32(queue)})
+	if err != nil {
+		return -1, errors.Join(bindError(err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// share opens a socket on another queue or netdev over the memory of one that is bound. The kernel takes no other flag with
+// XDP_SHARED_UMEM: copy mode and need-wakeup are inherited. Rings of its own it needs because the device differs.
+func (u *UMEM) share(ifindex, queue int) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.first < 0 {
+		return u.register(ifindex, queue) // every earlier socket is closed: the memory is registered anew
+	}
+	fd, err := newSocket(u.ringSize)
+	if err != nil {
+		return -1, err
+	}
+	err = unix.Bind(fd, &unix.SockaddrXDP{
+		Flags: unix.XDP_SHARED_UMEM, Ifindex: uint32(ifindex), QueueID: uint32(queue), SharedUmemFD: uint32(u.first),
+	})
+	if err != nil {
+		return -1, errors.Join(bindError(err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func newSocket(ringSize int) (int, error) {
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open AF_XDP socket: %w", socketHint(err))
+	}
+	for _, option := range []int{unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_RX_RING, unix.XDP_TX_RING} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_XDP, option, ringSize); err != nil {
+			return -1, errors.Join(fmt.Errorf("set ring size %d (option %d): %w", ringSize, option, err), unix.Close(fd))
+		}
+	}
+	if err := tuneSocket(fd, ringSize); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// sendBuffer is room for every packet that can be on its way out of one socket: in copy mode each is an skb that counts
+// against SO_SNDBUF with its truesize, and the default of 208 KiB ends a batch after about 90.
+const sendBuffer = 16 << 20
+
+func tuneSocket(fd, ringSize int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer); err != nil {
+		return fmt.Errorf("set send buffer: %w (CAP_NET_ADMIN is needed)", err)
+	}
+	// How many descriptors one sendto takes in copy mode: 32 unless told (net/xdp/xsk.c TX_BATCH_SIZE), 16 % fewer
+	// packets a second. Kernels before 6.18 do not know the option; then a batch takes several kicks.
+	err := unix.SetsockoptInt(fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, ringSize)
+	if err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+		return fmt.Errorf("set transmit budget: %w", err)
+	}
+	return nil
+}
+
+func setsockopt(fd, option int, p unsafe.Pointer, size uintptr) error {
+	_, _, e := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, uintptr(option), uintptr(p), size, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+func mmapOffsets(fd int) (o unix.XDPMmapOffsets, err error) {
+	size := uint32(unsafe.Sizeof(o))
+	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_MMAP_OFFSETS,
+		uintptr(unsafe.Pointer(&o)), uintptr(unsafe.Pointer(&size)), 0)
+	if e != 0 {
+		return o, fmt.Errorf("get ring offsets: %w", e)
+	}
+	return o, nil
+}
+
+// socketMapping is one line of /proc/self/maps that maps a socket.
+type socketMapping struct{ start, end uintptr }
+
+// socketMappings lists this process's mappings of sockets, which are AF_XDP rings.
+func socketMappings() (map[socketMapping]bool, error) {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return nil, fmt.Errorf("list mappings: %w", err)
+	}
+	found := make(map[socketMapping]bool)
+	for line := range bytes.Lines(maps) {
+		if !bytes.Contains(line, []byte("socket:[")) {
+			continue
+		}
+		first, last, _ := strings.Cut(string(line[:bytes.IndexByte(line, ' ')]), "-")
+		start, err1 := strconv.ParseUint(first, 16, 64)
+		end, err2 := strconv.ParseUint(last, 16, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("list mappings: %w", err)
+		}
+		found[socketMapping{uintptr(start), uintptr(end)}] = true
+	}
+	return found, nil
+}
+
+// unmapSince unmaps the sockets' mappings that were not there before.
+func unmapSince(before map[socketMapping]bool) error {
+	now, err := socketMappings()
+	if err != nil {
+		return err
+	}
+	for m := range now {
+		if before[m] {
+			continue
+		}
+		if _, _, e := unix.Syscall(unix.SYS_MUNMAP, m.start, m.end-m.start, 0); e != 0 {
+			err = errors.Join(err, fmt.Errorf("unmap ring of asavie/xdp: %w", e))
+		}
+	}
+	return err
+}
