@@ -16,11 +16,12 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapCounters = "counters"
-	bpfMapOwn      = "own"
-	bpfMapXsks     = "xsks"
-	bpfProgSteer   = "steer"
-	bpfVarMac      = "mac"
+	bpfMapCounters  = "counters"
+	bpfMapOwn       = "own"
+	bpfMapOwnFilter = "own_filter"
+	bpfMapXsks      = "xsks"
+	bpfProgSteer    = "steer"
+	bpfVarMac       = "mac"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -72,9 +73,10 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Own      *ebpf.MapSpec `ebpf:"own"`
-	Xsks     *ebpf.MapSpec `ebpf:"xsks"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Own       *ebpf.MapSpec `ebpf:"own"`
+	OwnFilter *ebpf.MapSpec `ebpf:"own_filter"`
+	Xsks      *ebpf.MapSpec `ebpf:"xsks"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -104,15 +106,17 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Own      *ebpf.Map `ebpf:"own"`
-	Xsks     *ebpf.Map `ebpf:"xsks"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Own       *ebpf.Map `ebpf:"own"`
+	OwnFilter *ebpf.Map `ebpf:"own_filter"`
+	Xsks      *ebpf.Map `ebpf:"xsks"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Counters,
 		m.Own,
+		m.OwnFilter,
 		m.Xsks,
 	)
 }

@@ -51,7 +51,10 @@ func Load(opts Options) (*Program, error) {
 	spec.Maps[bpfMapOwn].MaxEntries = opts.Own.entries.MaxEntries()
 
 	p := &Program{maxQueues: opts.MaxQueues}
-	shared := &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{bpfMapOwn: opts.Own.entries}}
+	shared := &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		bpfMapOwn:       opts.Own.entries,
+		bpfMapOwnFilter: opts.Own.filter,
+	}}
 	if err := spec.LoadAndAssign(&p.objects, shared); err != nil {
 		return nil, fmt.Errorf("load XDP program: %w", explain(err))
 	}

@@ -2,6 +2,7 @@ package steer
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -149,6 +150,68 @@ func TestOwn(t *testing.T) {
 					t.Errorf("own %v, program %d, to %s: %v, want %v", step, i, dst, got, want)
 				}
 			}
+		}
+	}
+}
+
+// An address that stays in the set is never missing from it, whatever else comes and goes.
+func TestOwnSetKeepsWhatStays(t *testing.T) {
+	b := newBench(t, ownIPv4)
+	b.plug(t)
+	others := make([]netip.Addr, 500)
+	for i := range others {
+		others[i] = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			set := addresses(ownIPv4)
+			if i%2 == 0 {
+				set = append(set, others...)
+			}
+			if err := b.own.Set(set); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	frame := join(macs(ourMAC), ipv4(ownIPv4))
+	for range 5000 {
+		if got := b.run(t, frame); got != OwnAddress {
+			t.Errorf("while others come and go: %v", got)
+			break
+		}
+	}
+	close(stop)
+	<-done
+}
+
+// Each address of a large set is known, by the program's filter and by its hash.
+func TestOwnFull(t *testing.T) {
+	b := newBench(t)
+	b.plug(t)
+	random := rand.New(rand.NewPCG(3, 4))
+	var own []netip.Addr
+	for len(own) < ownAddressesMax {
+		var a [16]byte
+		for i := range a {
+			a[i] = byte(random.Uint32())
+		}
+		a[0] &= 0x3f // neither multicast nor link-local
+		own = append(own, netip.AddrFrom16(a), netip.AddrFrom4([4]byte(a[:4])))
+	}
+	if err := b.own.Set(own); err != nil {
+		t.Fatal(err)
+	}
+	for _, dst := range own {
+		if got := b.run(t, join(macs(ourMAC), packetTo(dst))); got != OwnAddress {
+			t.Fatalf("to %v: %v", dst, got)
 		}
 	}
 }
