@@ -34,6 +34,23 @@ func TestSum(t *testing.T) {
 	})
 }
 
+// TestFold compares fold with arithmetic modulo 0xffff, in which only 0 itself is 0.
+func TestFold(t *testing.T) {
+	check := func(t interface{ Errorf(string, ...any) }, sum uint64) {
+		want := uint16(0)
+		if sum != 0 {
+			want = uint16((sum-1)%0xffff + 1)
+		}
+		if got := fold(sum); got != want {
+			t.Errorf("fold(%#x) = %#04x, want %#04x", sum, got, want)
+		}
+	}
+	for _, sum := range []uint64{0, 1, 0xffff, 0x10000, 0x1ffff, 0xffffffff, 0xffffffff_00010000, 0xffffffff_ffffffff} {
+		check(t, sum)
+	}
+	rapid.Check(t, func(t *rapid.T) { check(t, rapid.Uint64().Draw(t, "sum")) })
+}
+
 // TestSumCarries has the most carries that a packet can have.
 func TestSumCarries(t *testing.T) {
 	b := make([]byte, 65535)

@@ -6,8 +6,8 @@
 //	              └──► Reason                             └─► BuildError ──► another frame ──► Parse …
 //
 // Parse reads a frame in one pass and writes its Key: the fields a decision may depend on, and where the headers
-// are. The edits change the frame in place, keep its checksums right incrementally (RFC 1624), and keep the Key
-// in step with the frame. BuildError writes an ICMP error into a second frame; the answer is an ordinary packet, which
+// are. The edits change the frame in place, keep its checksums right incrementally (RFC 1624), and keep the Key in
+// step with the frame. BuildError writes an ICMP error into a second frame; the answer is an ordinary packet, which
 // its caller parses, decides and encapsulates like any other.
 //
 // # What is dropped
@@ -22,18 +22,19 @@
 //
 // # Traps
 //
-// A Key belongs to one frame. The edits index the frame by Key.L3() without asking again whether it fits: hand them the
-// frame that was parsed, and do not cut it in between.
+// A Key belongs to one frame. The edits index the frame by Key.L3() without asking again whether it fits: hand them
+// the frame that was parsed, and do not cut it in between.
 //
 // Key.L4 is 0 where the L4 header is missing or incomplete, so it must be tested before it is used.
 //
 // A frame is as long as the wire made it, a packet as long as its IP header says. Ethernet pads short frames
 // to 60 bytes, so only the latter, Key.Length, means anything; Encap cuts the padding off.
 //
-// A frame whose VLAN identifier is 0 is priority-tagged (IEEE 802.1Q): it has a tag, Key.Tags counts it, yet it belongs to no VLAN.
+// A frame whose VLAN identifier is 0 is priority-tagged (IEEE 802.1Q): it has a tag, Key.Tags counts it, yet it
+// belongs to no VLAN.
 //
 // An ICMP error quotes the packet as it arrived. Call BuildError before the edits.
 //
-// None of the functions on the packet path allocates, and all may be called by any number of goroutines, as long as each
-// has its own frame and Key.
+// None of the functions on the packet path allocates, and all may be called by any number of goroutines, as long as
+// each has its own frame and Key.
 package packet

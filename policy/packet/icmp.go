@@ -51,24 +51,26 @@ const (
 // errorTTL is the TTL and hop limit of what weir itself sends (IANA "IP Parameters", default TTL).
 const errorTTL = 64
 
-// Error is an ICMP or ICMPv6 error to be sent, by the family of the packet it is about. For ICMP, Type is one of 3, 4, 5,
-// 11 and 12, for ICMPv6 one of 1..4. ICMPv6 redirects have another shape (RFC 4861 section 4.5) and are not built here.
+// Error is an ICMP or ICMPv6 error to be sent, by the family of the packet it is about. For ICMP, Type is one of 3,
+// 4, 5, 11 and 12, for ICMPv6 one of 1..4. ICMPv6 redirects have another shape (RFC 4861 section 4.5) and are not
+// built here.
 type Error struct {
 	Source     netip.Addr // the router's address, of the packet's family
 	Info       uint32     // the second word: MTU, gateway or pointer, where the type has one; else 0
 	Type, Code uint8
 }
 
-// BuildError writes the ICMP error e about the packet in frame, which was parsed into k and not edited since, to dst. The result
-// is a whole frame of n bytes: an Ethernet header without tags whose addresses are zero, and the IP packet. It is meant to
-// be parsed, decided and encapsulated like a packet that came in; leave headroom before dst for the tags that Encap may
-// add. dst must not overlap frame and should have room for MaxErrorFrameLen bytes.
+// BuildError writes the ICMP error e about the packet in frame, which was parsed into k and not edited since, to
+// dst. The result is a whole frame of n bytes: an Ethernet header without tags whose addresses are zero, and the IP
+// packet. It is meant to be parsed, decided and encapsulated like a packet that came in; leave headroom before dst
+// for the tags that Encap may add. dst must not overlap frame and should have room for MaxErrorFrameLen bytes.
 //
 // ok is false, and dst untouched, if no error may be sent about this packet (RFC 1812 section 4.3.2.7, RFC 4443
-// section 2.4 (e)): it is itself an ICMP error, or might be one, since its type is missing or (IPv4, as in Linux's icmp_send)
-// unknown; it is a fragment other than the first; it came by a link-layer broadcast or multicast; one of its addresses is
-// a multicast address or the limited broadcast address; its source does not name a single host. The broadcast addresses of attached networks are unknown here,
-// and so is the rate limit: both are the caller's. ok is false too if e does not fit the family, or dst is too small.
+// section 2.4 (e)): it is itself an ICMP error, or might be one, since its type is missing or (IPv4, as in Linux's
+// icmp_send) unknown; it is a fragment other than the first; it came by a link-layer broadcast or multicast; one of
+// its addresses is a multicast address or the limited broadcast address; its source does not name a single host.
+// The broadcast addresses of attached networks are unknown here, and so is the rate limit: both are the caller's.
+// ok is false too if e does not fit the family, or dst is too small.
 func BuildError(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 	if k.Fragment == FragmentLater || frame[0]&1 != 0 { // the I/G bit of the destination, IEEE 802
 		return 0, false
@@ -190,7 +192,8 @@ func isGroupIPv4(a *[4]byte) bool {
 // answerableIPv6 applies RFC 4443 section 2.4 (e). The exception there for a Packet Too Big about a multicast packet
 // is not made: weir does not forward multicast.
 func answerableIPv6(k *Key) bool {
-	if k.Proto == ProtoICMPv6 && (k.L4 == 0 || k.ICMPType < icmpv6Informational || k.ICMPType == ICMPv6Redirect) {
+	// A type that is missing reads as 0, and so counts as an error.
+	if k.Proto == ProtoICMPv6 && (k.ICMPType < icmpv6Informational || k.ICMPType == ICMPv6Redirect) {
 		return false
 	}
 	const multicast = 0xff // RFC 4291 section 2.7

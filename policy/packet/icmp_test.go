@@ -65,7 +65,7 @@ func TestBuildError(t *testing.T) {
 		{"v4 time exceeded", s[4].frame, Error{router4, 0, ICMPTimeExceeded, ICMPTTLExceeded}, 56},
 		{"v4 too big", padded4(t, 1472), Error{router4, 1400, ICMPUnreachable, ICMPFragNeeded}, 548},
 		{"v4 redirect", s[0].frame, Error{router4, 0xc0000209, ICMPRedirect, ICMPRedirectHost}, 48},
-		{"v4 about an echo in a vlan", s[7].frame, Error{router4, 0, ICMPUnreachable, ICMPHostUnreachable}, 48},
+		{"v4 about an echo", s[7].frame, Error{router4, 0, ICMPUnreachable, ICMPHostUnreachable}, 48},
 		{"v4 tagged", s[5].frame, Error{router4, 0, ICMPUnreachable, ICMPHostUnreachable}, 48},
 		{"v4 quotes all of 548 bytes", padded4(t, 520), Error{router4, 0, ICMPUnreachable, 0}, 548},
 		{"v4 quotes 548 bytes of 549", padded4(t, 521), Error{router4, 0, ICMPUnreachable, 0}, 548},

@@ -176,7 +176,8 @@ func sumIPv4Header(h *[IPv4HeaderLen]byte) uint64 {
 	return sum + uint64(binary.BigEndian.Uint32(h[16:]))
 }
 
-// mapIPv4 stores an IPv4 address, loaded little-endian, as ::ffff:a.b.c.d. The first eight bytes of dst are 0 already.
+// mapIPv4 stores an IPv4 address, loaded little-endian, as ::ffff:a.b.c.d. The first eight bytes of dst are 0
+// already.
 func mapIPv4(dst *[16]byte, addr uint32) {
 	binary.LittleEndian.PutUint64(dst[8:], uint64(addr)<<32|0xffff0000)
 }
@@ -220,8 +221,8 @@ func checkIPv4Options(options []byte) Reason {
 // parseIPv6 reads the packet that starts at l3. The checks are those of Linux's ip6_rcv_core that are not about
 // addresses.
 //
-// A payload length of 0 is taken at its word. A jumbogram (RFC 2675), which has that too, is longer than any frame, so
-// there is none to be read here: its hop-by-hop header lies beyond the payload, and it is dropped for that.
+// A payload length of 0 is taken at its word. A jumbogram (RFC 2675), which has that too, is longer than any frame,
+// so there is none to be read here: its hop-by-hop header lies beyond the payload, and it is dropped for that.
 func parseIPv6(frame []byte, l3 int, k *Key) Reason {
 	room := len(frame) - l3
 	if room < IPv6HeaderLen {
@@ -299,8 +300,8 @@ func parseExtensions(packet []byte, offset int, k *Key) Reason {
 	return None
 }
 
-// extensionLen is the length in bytes of the extension header at the start of b, at least 8. It may be more than there
-// is of b.
+// extensionLen is the length in bytes of the extension header at the start of b, at least 8. It may be more than
+// there is of b.
 func extensionLen(proto uint8, b []byte) int {
 	const smallest = 8
 	if proto == extFragment || len(b) < 2 { // byte 1 of a fragment header is reserved (RFC 8200 section 4.5)

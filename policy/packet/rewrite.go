@@ -54,9 +54,10 @@ type Link struct {
 // needs VLANTagLen bytes of headroom for each tag that it leaves with.
 const MaxLinkHeaderLen = EthernetHeaderLen + MaxVLANTags*VLANTagLen
 
-// Encap writes l in front of the packet whose frame occupies length bytes from buf[start] and was parsed into k. buf
-// is the whole chunk of UMEM, headroom included. Encap returns where the frame starts now and how long it is. The IP packet
-// itself does not move, so the frame grows and shrinks at its front; L3, L4, Tags and VLAN of k follow.
+// Encap writes l in front of the packet whose frame occupies length bytes from buf[start] and was parsed into k.
+// buf is the whole chunk of UMEM, headroom included. Encap returns where the frame starts now and how long it is.
+// The IP packet itself does not move, so the frame grows and shrinks at its front; L3, L4, Tags and VLAN of k
+// follow.
 //
 // The new length is the header's plus Key.Length: padding that Ethernet added on the way in is cut off, as in
 // Linux's ip_rcv_core. Padding a short frame on the way out is the business of the device or its driver, as for the

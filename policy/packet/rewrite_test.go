@@ -47,8 +47,8 @@ func TestDecrementTTL(t *testing.T) {
 	})
 }
 
-// TestDecrementTTLChecksums runs through every checksum that a header can have, by way of every identification. One of
-// them is the result 0x0000, which RFC 1141 gets wrong.
+// TestDecrementTTLChecksums runs through every checksum that a header can have, by way of every identification. One
+// of them is the result 0x0000, which RFC 1141 gets wrong.
 func TestDecrementTTLChecksums(t *testing.T) {
 	frame := withIPv4(t, 61, 0, 0)
 	h := frame[EthernetHeaderLen : EthernetHeaderLen+IPv4HeaderLen]
