@@ -63,10 +63,11 @@ type closer struct{ run func() error }
 // result forgets it again. A closed laboratory runs f at once.
 func (l *Lab) onClose(f func() error) (forget func(), err error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.closed {
+		l.mu.Unlock()
 		return nil, errors.Join(ErrClosed, f())
 	}
+	defer l.mu.Unlock()
 	c := &closer{f}
 	l.closers = append(l.closers, c)
 	return func() {

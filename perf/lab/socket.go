@@ -98,15 +98,21 @@ func (l *Lab) adopt(fd int, name string) (*socket, error) {
 		return nil, errors.Join(err, s.file.Close())
 	}
 	s.raw = raw
-	if s.forget, err = l.onClose(s.file.Close); err != nil {
+	forget, err := l.onClose(s.shut)
+	if err != nil {
 		return nil, err
 	}
+	s.forget = forget
 	return s, nil
 }
 
 // close closes the socket. Closing twice is no error.
 func (s *socket) close() error {
 	s.forget()
+	return s.shut()
+}
+
+func (s *socket) shut() error {
 	if err := s.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
@@ -176,3 +182,6 @@ func domainOf(ipv6 bool) int {
 	}
 	return unix.AF_INET
 }
+
+// isClosed reports whether an operation failed because its descriptor is closed.
+func isClosed(err error) bool { return errors.Is(err, os.ErrClosed) }

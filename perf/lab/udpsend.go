@@ -14,11 +14,11 @@ import (
 type UDPOptions struct {
 	IPOptions
 	To         netip.AddrPort
-	SourcePort uint16 // of the first flow, the next has the next; 0: the kernel's choice
-	Flow       uint32 // number of the first flow, as UDPReport has it
-	Flows      int    // 0: 1
-	Size       int    // bytes of UDP payload, at least 16; 0: 18, the smallest Ethernet frame
-	Rate       float64
+	SourcePort uint16        // of the first flow, the next has the next; 0: the kernel's choice
+	Flow       uint32        // number of the first flow, as UDPReport has it
+	Flows      int           // 0: 1
+	Size       int           // bytes of UDP payload, at least 16; 0: 18, the smallest Ethernet frame
+	Rate       float64       // packets per second, all flows together; 0: as fast as possible
 	Count      uint64        // datagrams of all flows together; 0: no limit
 	Duration   time.Duration // 0: no limit
 }
@@ -143,7 +143,8 @@ func (s *udpSender) run(ctx context.Context) error {
 		}
 		due := uint64(datagramBatch)
 		if s.options.Rate > 0 {
-			due = uint64(elapsed.Seconds()*s.options.Rate) + 1 - min(s.sent.Packets, uint64(elapsed.Seconds()*s.options.Rate)+1)
+			begun := uint64(elapsed.Seconds()*s.options.Rate) + 1 // slots that have begun
+			due = begun - min(begun, s.sent.Packets)
 		}
 		if s.options.Count > 0 {
 			if s.sent.Packets >= s.options.Count {
