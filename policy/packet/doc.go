@@ -12,15 +12,21 @@
 //
 // # What is dropped
 //
-// Parse drops what a router must not forward because the IP header cannot be believed, and nothing else. It follows
-// Linux (ip_rcv_core and ip_rcv_options in net/ipv4/ip_input.c, ip6_rcv_core in net/ipv6/ip6_input.c,
-// ipv6_parse_hopopts in net/ipv6/exthdrs.c). Whatever lies behind the IP header is the receiver's affair: a TCP
-// header cut short, an overlapping or oversized fragment, a broken extension header that only its destination
+// Parse drops what a router must not forward because the IP header cannot be believed. It follows Linux
+// (ip_rcv_core and ip_rcv_options in net/ipv4/ip_input.c, ip6_rcv_core in net/ipv6/ip6_input.c, ipv6_parse_hopopts in
+// net/ipv6/exthdrs.c). Whatever lies behind the IP header is the receiver's affair: a TCP header cut short, an overlapping or oversized fragment, a broken extension header that only its destination
 // processes are all forwarded. What cannot be read of them is zero in the Key.
+//
+// It differs from Linux on purpose in three places. A chain of more than MaxExtensionHeaders is dropped, lest it hide
+// an L4 header from the rules. The options of a hop-by-hop header are not read, so an unknown one with the discard bit
+// is forwarded (RFC 8200 section 4). A bad IPv4 option is dropped in silence, where Linux answers 12/0.
 //
 // Addresses are not judged here. That a source is martian is a decision.
 //
 // # Traps
+//
+// A Key can say more of an IPv6 packet than Linux's rules know of it: they stop at an AH header (protocol 51, no
+// ports) and at any fragment header, an atomic one too (__skb_flow_dissect in net/core/flow_dissector.c).
 //
 // A Key belongs to one frame. The edits index the frame by Key.L3() without asking again whether it fits: hand them
 // the frame that was parsed, and do not cut it in between.

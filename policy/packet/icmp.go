@@ -98,10 +98,11 @@ func buildErrorIPv4(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 
 	h := (*[IPv4HeaderLen]byte)(dst[EthernetHeaderLen:])
 	h[0] = 0x45
-	h[1] = k.TOS&0x1e | 0xc0 // precedence internetwork control (RFC 1812 section 4.3.2.5); the rest as Linux's icmp_send
+	h[1] = k.TOS&0x1e | 0xc0 // precedence internetwork control (RFC 1812 section 4.3.2.5), as Linux's icmp_send
 	binary.BigEndian.PutUint16(h[2:], uint16(total))
-	binary.BigEndian.PutUint16(h[4:], 0)                // an atomic datagram needs no identification (RFC 6864 section 4.1)
-	binary.BigEndian.PutUint16(h[6:], ipv4DontFragment) // and DF makes it one
+	// DF makes an atomic datagram of it, which needs no identification of its own (RFC 6864 section 4.1).
+	binary.BigEndian.PutUint16(h[4:], 0)
+	binary.BigEndian.PutUint16(h[6:], ipv4DontFragment)
 	h[8] = errorTTL
 	h[9] = ProtoICMP
 	binary.BigEndian.PutUint16(h[10:], 0)
