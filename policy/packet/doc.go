@@ -13,9 +13,10 @@
 // # What is dropped
 //
 // Parse drops what a router must not forward because the IP header cannot be believed. It follows Linux
-// (ip_rcv_core and ip_rcv_options in net/ipv4/ip_input.c, ip6_rcv_core in net/ipv6/ip6_input.c, ipv6_parse_hopopts in
-// net/ipv6/exthdrs.c). Whatever lies behind the IP header is the receiver's affair: a TCP header cut short, an overlapping or oversized fragment, a broken extension header that only its destination
-// processes are all forwarded. What cannot be read of them is zero in the Key.
+// (ip_rcv_core and ip_rcv_options in net/ipv4/ip_input.c, ip6_rcv_core in net/ipv6/ip6_input.c, ipv6_parse_hopopts
+// in net/ipv6/exthdrs.c). Whatever lies behind the IP header is the receiver's affair: a TCP header cut short, an
+// overlapping or oversized fragment, a broken extension header that only its destination processes are all
+// forwarded. What cannot be read of them is zero in the Key.
 //
 // It differs from Linux on purpose in three places. A chain of more than MaxExtensionHeaders is dropped, lest it hide
 // an L4 header from the rules. The options of a hop-by-hop header are not read, so an unknown one with the discard bit
