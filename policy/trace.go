@@ -86,8 +86,12 @@ func (t *Trace) suppressLength(r *rule, route *fib.Route) {
 
 func (t *Trace) suppressGroup(s *Snapshot, r *rule, route *fib.Route, hop *fib.NextHop) {
 	if t != nil {
+		group := "no group"
+		if r.SuppressGroup != 0 {
+			group = "group " + s.groupText(r.SuppressGroup)
+		}
 		t.add(Step{Kind: "rule", Name: r.Name, Priority: &r.Priority, Prefix: route.Prefix.String(), Result: "suppressed",
-			Detail: fmt.Sprintf("egress %s is in group %s", s.PortName(hop.Port), s.groupText(r.SuppressGroup))})
+			Detail: fmt.Sprintf("egress %s is in %s", s.PortName(hop.Port), group)})
 	}
 }
 

@@ -1,0 +1,128 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"weir/fib"
+	"weir/policy/packet"
+)
+
+// benchLab has the default rules and n-3 before them that match nothing, on tables of 100 routes.
+func benchLab(b *testing.B, n int) (*Snapshot, []packet.Key) {
+	l := newLab(b)
+	l.defaults()
+	for i := range 100 {
+		l.table("main", fmt.Sprintf("10.%d.0.0/16 via 198.51.100.%d em1", i, 2+i%4))
+	}
+	for i := range n - 3 {
+		l.rule(uint32(1+i), "lookup main", Selector{From: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(i >> 8), byte(i), 0}), 24), HasMark: true, Mark: 1, MarkMask: 0xff})
+	}
+	s := l.compile()
+	rng := rand.New(rand.NewPCG(1, 2))
+	keys := make([]packet.Key, 64)
+	for i := range keys {
+		keys[i] = key(b, s, fmt.Sprintf("iif=em0 src=9.0.%d.%d dst=10.%d.%d.1 sport=%d", rng.IntN(256), i, rng.IntN(100), i, 1024+i))
+	}
+	return s, keys
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{3, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			s, keys := benchLab(b, n)
+			verdicts := make([]Verdict, len(keys))
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Decide(keys, verdicts)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(keys)), "ns/packet")
+			if verdicts[0].Action != Forward {
+				b.Fatal("not forwarded")
+			}
+		})
+	}
+}
+
+// lines are JSON packets, one a line.
+func lines(s *Snapshot, keys []packet.Key) []byte {
+	var text bytes.Buffer
+	for i := range keys {
+		k := &keys[i]
+		fmt.Fprintf(&text, `{"iif":%q,"src":%q,"dst":%q,"proto":"udp","sport":%d,"dport":%d,"tos":0,"mark":0,"ttl":64,"length":84}`+"\n",
+			s.PortName(k.Ingress), k.SrcAddr(), k.DstAddr(), k.SrcPort, k.DstPort)
+	}
+	return text.Bytes()
+}
+
+func BenchmarkExplainPackets(b *testing.B) {
+	s, keys := benchLab(b, 10)
+	text := bytes.Repeat(lines(s, keys), 16)
+	packets := float64(16 * len(keys))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.ExplainPackets(bytes.NewReader(text), io.Discard, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/(float64(b.N)*packets), "ns/packet")
+	b.ReportMetric(float64(b.N)*packets/b.Elapsed().Seconds(), "packets/s")
+}
+
+func BenchmarkAppendJSON(b *testing.B) {
+	s, keys := benchLab(b, 3)
+	v := s.Evaluate(&keys[0], nil)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = s.AppendJSON(buf[:0], &keys[0], v)
+	}
+}
+
+func BenchmarkParsePacketJSON(b *testing.B) {
+	s, keys := benchLab(b, 3)
+	line := lines(s, keys[:1])
+	b.Run("scanner", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.ParsePacketJSON(line); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("encoding-json", func(b *testing.B) { // what the scanner is there instead of, without any checks
+		var p struct {
+			Iif, Src, Dst, Proto                 string
+			Sport, Dport, TOS, Mark, TTL, Length int
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			d := json.NewDecoder(bytes.NewReader(line))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&p); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkCompile(b *testing.B) {
+	l := newLab(b)
+	l.defaults()
+	t := l.table("main")
+	for i := range 100000 {
+		t.Routes = append(t.Routes, fib.Route{
+			Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10 + byte(i>>16), byte(i >> 8), byte(i), 0}), 24),
+			Hops:   []fib.NextHop{{Gateway: netip.AddrFrom4([4]byte{198, 51, 100, 2 + byte(i%200)}), Port: 1, Weight: 1}},
+		})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.compile()
+	}
+}
