@@ -74,8 +74,6 @@ func (o *Own) Set(addrs []netip.Addr) error {
 	if len(want) > o.max {
 		return fmt.Errorf("set %d own addresses, room for %d: %w", len(want), o.max, ErrTooManyAddresses)
 	}
-	// The filter must never lack an address that is in the hash and stays there: it learns of additions before
-	// anything is removed, and of removals after. While it is copied, a bit that is set before and after stays set.
 	for a := range want {
 		if _, ok := o.stored[a]; ok {
 			continue
@@ -85,8 +83,14 @@ func (o *Own) Set(addrs []netip.Addr) error {
 		}
 		o.stored[a] = struct{}{}
 	}
-	if err := o.updateFilter(); err != nil {
-		return err
+	// Now the hash knows them all, and the filter lets the new set take effect. While it is copied, a bit that is set
+	// before and after stays set.
+	var f filter
+	for a := range want {
+		f.add(a)
+	}
+	if err := o.filter.Put(uint32(0), f); err != nil {
+		return fmt.Errorf("write filter of own addresses: %w", explain(err))
 	}
 	for a := range o.stored {
 		if _, ok := want[a]; ok {
@@ -96,17 +100,6 @@ func (o *Own) Set(addrs []netip.Addr) error {
 			return fmt.Errorf("remove own address %v: %w", a, explain(err))
 		}
 		delete(o.stored, a)
-	}
-	return o.updateFilter()
-}
-
-func (o *Own) updateFilter() error {
-	var f filter
-	for a := range o.stored {
-		f.add(a)
-	}
-	if err := o.filter.Put(uint32(0), f); err != nil {
-		return fmt.Errorf("write filter of own addresses: %w", explain(err))
 	}
 	return nil
 }
