@@ -12,7 +12,7 @@ import (
 func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict) {
 	verdicts = verdicts[:len(keys)]
 	for i := range keys {
-		verdicts[i] = s.Evaluate(&keys[i], nil)
+		s.evaluate(&keys[i], &verdicts[i], nil)
 	}
 }
 
@@ -20,7 +20,14 @@ func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict) {
 // the order of its steps. With a trace it records each of them, and the verdict is the same; without, it allocates
 // nothing.
 func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
-	v := Verdict{Adjacency: Unresolved, Mark: k.Mark, Port: None, Rule: None, Table: None, Prefix: NoPrefix}
+	var v Verdict
+	s.evaluate(k, &v, t)
+	return v
+}
+
+// evaluate is Evaluate, with the verdict written where it belongs.
+func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
+	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, Port: None, Rule: None, Table: None, Prefix: NoPrefix}
 
 	source := s.sourceKind(k)
 	class := classify(k, source)
@@ -28,13 +35,14 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 	switch {
 	case class == dstMulticast || class == dstBroadcast:
 		v.Action = Punt
-		return v
+		return
 	case class != addressesFit:
 		v.Action, v.Reason = Drop, packet.Martian
-		return v
+		return
 	}
 
-	f := s.flow(k)
+	var f flow
+	f.fill(s, k)
 	// Marks: the mark program will run here, on f.mark and f.tos, which is what all later steps read.
 	v.Mark = f.mark
 
@@ -45,34 +53,34 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 	}
 	if r.outcome != found {
 		v.refuse(r.outcome, k.Family)
-		return v
+		return
 	}
 
 	if source == ownAddress {
 		t.ownSource(&f)
 		v.Action, v.Reason = Drop, packet.OwnSource
-		return v
+		return
 	}
 	if r.route.Action == fib.Local {
 		v.Action = Punt
-		return v
+		return
 	}
 
-	hop := r.route.Hop(flowHash(k, s.seed))
+	hop := s.hop(r.route, k)
 	t.hop(s, r.route, hop)
 	// Reverse path: the reverse lookup, from the egress port just chosen, will run here.
 
 	if k.TTL <= 1 {
 		t.ttl(k)
 		v.refuse(ttlExceeded, k.Family)
-		return v
+		return
 	}
 	v.Port = hop.Port
 	// As ip6_forward: not where the packet leaves by the port it came in on.
 	if k.Family == packet.IPv6 && linkLocal6(&k.Src) && hop.Port != k.Ingress {
 		t.scope(&f)
 		v.refuse(beyondScope, k.Family)
-		return v
+		return
 	}
 	if mtu := s.mtu(r.route, hop); k.Length > mtu {
 		t.mtu(k, mtu)
@@ -82,7 +90,7 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 		} else {
 			v.Action, v.Reason = Drop, packet.FragmentNeeded
 		}
-		return v
+		return
 	}
 
 	v.Action = Forward
@@ -94,7 +102,6 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 	} else {
 		v.Adjacency = hop.Adjacency
 	}
-	return v
 }
 
 // result is what a walk over rules or through tables came to.
@@ -210,13 +217,21 @@ func (s *Snapshot) suppressed(r *rule, route *fib.Route, f *flow, t *Trace) bool
 	}
 	hop := &route.Hops[0]
 	if f.key.Family == packet.IPv6 {
-		hop = route.Hop(flowHash(f.key, s.seed))
+		hop = s.hop(route, f.key)
 	}
 	if s.Ports[hop.Port].Group != r.SuppressGroup {
 		return false
 	}
 	t.suppressGroup(s, r, route, hop)
 	return true
+}
+
+// hop is the one of a unicast route's that the packet takes.
+func (s *Snapshot) hop(route *fib.Route, k *packet.Key) *fib.NextHop {
+	if len(route.Hops) == 1 {
+		return &route.Hops[0]
+	}
+	return route.Hop(flowHash(k, s.seed))
 }
 
 // mtu is the largest IP packet, in bytes, that may take the route by the hop.
@@ -234,7 +249,7 @@ func (s *Snapshot) mtu(route *fib.Route, hop *fib.NextHop) uint16 {
 
 // sourceKind is what an IPv4 source address is to the router. Linux does no such check in IPv6.
 func (s *Snapshot) sourceKind(k *packet.Key) ownKind {
-	if k.Family != packet.IPv4 {
+	if k.Family != packet.IPv4 || k.Ingress == LocalOutput {
 		return foreign
 	}
 	return s.own[ipv4Word(k.Src[12:16])]

@@ -16,16 +16,16 @@ type flow struct {
 	tos          uint8  // after the mark program
 }
 
-// flow returns the packet as rules see it.
+// fill makes f the packet as rules see it.
 //
 // Ports are those of whole TCP and UDP packets. Linux dissects the ports of no fragment, not even of the first, so
 // that all of a datagram take the same way (fib4_rules_early_flow_dissect in include/net/ip_fib.h).
-func (s *Snapshot) flow(k *packet.Key) flow {
-	f := flow{key: k, src: k.SrcAddr(), dst: k.DstAddr(), mark: k.Mark, tos: k.TOS, group: s.Ports[k.Ingress].Group}
+func (f *flow) fill(s *Snapshot, k *packet.Key) {
+	f.key, f.src, f.dst = k, k.SrcAddr(), k.DstAddr()
+	f.mark, f.tos, f.group = k.Mark, k.TOS, s.Ports[k.Ingress].Group
 	if hasPorts(k) {
 		f.sport, f.dport = k.SrcPort, k.DstPort
 	}
-	return f
 }
 
 // hasPorts reports whether the packet has L4 ports that a decision may look at.
@@ -58,7 +58,7 @@ func (m *Selector) mismatch(f *flow) field {
 		return fieldFrom
 	case m.To.IsValid() && !m.To.Contains(f.dst):
 		return fieldTo
-	case m.HasIngress && (m.IngressLo || m.Ingress != f.key.Ingress):
+	case m.HasIngress && m.ingress() != f.key.Ingress:
 		return fieldIngress
 	case m.HasGroup && m.Group != f.group:
 		return fieldGroup
@@ -78,6 +78,14 @@ func (m *Selector) mismatch(f *flow) field {
 		return fieldFlowLabel
 	}
 	return fieldNone
+}
+
+// ingress is the port that the rule asks for; lo stands for what the router itself sends.
+func (m *Selector) ingress() uint16 {
+	if m.IngressLo {
+		return LocalOutput
+	}
+	return m.Ingress
 }
 
 // Masks of the TOS byte in a rule: the TOS bits that IPv4 looks at (linux/in_route.h IPTOS_RT_MASK without ECN), and

@@ -158,7 +158,8 @@ func TestSelectorIsTheTwin(t *testing.T) {
 	matched := 0
 	rapid.Check(t, func(t *rapid.T) {
 		m, k := genSelector(t, len(s.Ports)), genKey(t, len(s.Ports))
-		f := s.flow(&k)
+		var f flow
+		f.fill(s, &k)
 		bad := m.mismatch(&f)
 		if want := twinMatches(&m, &k, s.Ports[k.Ingress].Group); (bad == fieldNone) != want {
 			t.Fatalf("%+v on %+v: field %d, want match %v", m, k, bad, want)

@@ -148,7 +148,8 @@ func TestWalkIsTheTwin(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			f := s.flow(&k)
+			var f flow
+			f.fill(s, &k)
 			r := s.walk(&f, nil)
 			word := map[outcome]string{blackholed: "blackhole by rule", prohibited: "prohibit by rule", netUnreachable: "unreachable by rule", noRoute: "no route"}[r.outcome]
 			got := twinAnswer{rule: s.RuleName(r.rule), table: s.TableName(r.table), word: word}
