@@ -2,6 +2,7 @@ package mgmt
 
 import (
 	"errors"
+	"fmt"
 
 	"weir/policy"
 )
@@ -13,36 +14,36 @@ func (d *decoder) compile() *policy.Snapshot {
 	var list policy.CompileErrors
 	switch {
 	case err == nil:
-		for _, w := range snapshot.Warnings() {
-			at, name := d.placeOf(w)
-			d.found.add(at, name, w.Msg, Warning)
-		}
+		d.addRemarks(snapshot.Warnings(), Warning)
 		return snapshot
 	case errors.As(err, &list):
-		for _, e := range list {
-			at, name := d.placeOf(e)
-			d.found.add(at, name, e.Msg, Error)
-		}
+		d.addRemarks(list, Error)
 	default:
 		d.found.add(spot{line: 1, column: 1}, "", err.Error(), Error)
 	}
 	return nil
 }
 
-// placeOf is where the file has what a remark of Compile is about, and how the remark calls it.
-func (d *decoder) placeOf(e *policy.CompileError) (spot, string) {
-	switch {
-	case e.Rule >= 0:
-		return d.places.rules[e.Rule], "rules." + d.policy.Rules[e.Rule].Name
-	case e.Route >= 0:
-		name := "tables." + d.policy.Tables[e.Table].Name + ": " + describeRoute(&d.policy.Tables[e.Table].Routes[e.Route])
-		return d.places.routes[e.Table][e.Route], name
-	case e.Table >= 0:
-		return d.places.tables[e.Table], "tables." + d.policy.Tables[e.Table].Name
-	case e.Neighbor >= 0:
-		return spot{line: 1, column: 1}, "neighbors"
-	case e.Port >= 0:
-		return d.places.ports[e.Port], "ports." + d.policy.Ports[e.Port].Name
+func (d *decoder) addRemarks(remarks []*policy.CompileError, severity Severity) {
+	for _, e := range remarks {
+		at, path, message := spot{line: 1, column: 1}, "", e.Msg
+		switch {
+		case e.Rule >= 0:
+			at, path = d.places.rules[e.Rule], fmt.Sprintf("rules[%d]", d.places.items[e.Rule])
+		case e.Route >= 0:
+			t := &d.policy.Tables[e.Table]
+			at, path = d.places.routes[e.Table][e.Route], "tables."+t.Name+".routes"
+			if at.file != 0 {
+				path += "-file"
+			}
+			message = describeRoute(&t.Routes[e.Route]) + ": " + message
+		case e.Table >= 0:
+			at, path = d.places.tables[e.Table], "tables."+d.policy.Tables[e.Table].Name
+		case e.Neighbor >= 0:
+			at, path = d.places.neighbors[e.Neighbor], "neighbors"
+		case e.Port >= 0:
+			at, path = d.places.ports[e.Port], "ports."+d.policy.Ports[e.Port].Name
+		}
+		d.found.add(at, path, message, severity)
 	}
-	return spot{line: 1, column: 1}, ""
 }

@@ -41,6 +41,10 @@ type places struct {
 	tables []spot
 	routes [][]spot // by table and route
 	rules  []spot   // zero: a default rule
+	items  []int    // by rule: its index in the file's list
+
+	neighbors []spot
+	workers   spot
 }
 
 func (d *decoder) errorf(at spot, p *path, format string, args ...any) {
@@ -62,10 +66,13 @@ func (d *decoder) pathText(p *path) string {
 	return p.String()
 }
 
-// position is the place for messages that refer to a second one.
-func (d *decoder) position(at spot) string {
-	if at.file != 0 {
-		return fmt.Sprintf("%s:%d", d.files[at.file], at.line)
+// position is the place for messages about the configuration that refer to a second place in it.
+func (d *decoder) position(at spot) string { return d.positionFrom(spot{}, at) }
+
+// positionFrom is the place for messages at from that refer to a second place.
+func (d *decoder) positionFrom(from, at spot) string {
+	if at.file != from.file {
+		return fmt.Sprintf("%s:%d:%d", d.files[at.file], at.line, at.column)
 	}
 	return fmt.Sprintf("line %d, column %d", at.line, at.column)
 }

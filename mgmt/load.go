@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"weir/policy"
 )
 
@@ -41,6 +43,8 @@ func (c *Config) RulePosition(i int) Position { return c.position(c.places.rules
 // are where its address is.
 func (c *Config) RoutePosition(table, i int) Position { return c.position(c.places.routes[table], i) }
 
+func (c *Config) workersPosition() Position { return c.position([]spot{c.places.workers}, 0) }
+
 func (c *Config) position(spots []spot, i int) Position {
 	if spots[i] == (spot{}) {
 		return Position{}
@@ -70,14 +74,18 @@ func Load(name string) (*Config, Problems) {
 var errNotRegular = errors.New("not a regular file")
 
 func openRegular(name string) (io.ReadCloser, error) {
-	info, err := os.Stat(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // opening a pipe would wait for its writer
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errNotRegular}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: name, Err: errNotRegular}
 	}
-	return os.Open(name)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // withoutPath is `open: no such file or directory`, for messages that begin with the path.
@@ -97,15 +105,7 @@ var topKeys = section{keys: []string{
 // beside it, which open opens. Memory and time are bounded by the sizes of the text and of the files, all of which
 // have limits.
 func Parse(name string, text []byte, open func(path string) (io.ReadCloser, error)) (*Config, Problems) {
-	d := &decoder{
-		files: []string{name},
-		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, rules: map[string]spot{}},
-		links: newLinks(),
-		marks: map[string]masked{},
-		sum:   sha256.New(),
-		dir:   filepath.Dir(name),
-		open:  open,
-	}
+	d := newDecoder(name, open)
 	d.sum.Write(text)
 	root, err := parseTree(text)
 	if err != nil {
@@ -132,6 +132,18 @@ func Parse(name string, text []byte, open func(path string) (io.ReadCloser, erro
 	}
 	config.Warnings = problems
 	return config, problems
+}
+
+func newDecoder(name string, open func(path string) (io.ReadCloser, error)) *decoder {
+	return &decoder{
+		files: []string{name},
+		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, rules: map[string]spot{}},
+		links: newLinks(),
+		marks: map[string]masked{},
+		sum:   sha256.New(),
+		dir:   filepath.Dir(name),
+		open:  open,
+	}
 }
 
 // decode reads the sections in the order in which they need one another.

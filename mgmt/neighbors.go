@@ -47,7 +47,7 @@ func (d *decoder) decodeNeighbors(n *node, p *path) {
 		}
 		at := p.to("address")
 		if !hasPort {
-			port, wrong := d.portTowards(addr)
+			port, wrong := d.portTowards("neighbor", addr)
 			if wrong != "" {
 				d.errorf(address.at, at, "%s", wrong)
 				return
@@ -66,6 +66,7 @@ func (d *decoder) decodeNeighbors(n *node, p *path) {
 		seen[neighbor.Neighbor] = address.at
 		if macOK {
 			d.policy.Neighbors = append(d.policy.Neighbors, neighbor)
+			d.places.neighbors = append(d.places.neighbors, address.at)
 		}
 	})
 }

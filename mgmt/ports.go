@@ -290,19 +290,20 @@ func (d *decoder) unknownPort(name string) string {
 	return "no port is called " + clip(name) + d.suggest(name, maps.Keys(d.names.ports))
 }
 
-// portTowards finds the port on whose network a neighbour is: the longest network that has the address.
-func (d *decoder) portTowards(addr netip.Addr) (port uint16, wrong string) {
+// portTowards finds the port on whose network a neighbour is: the longest network that has the address. What is how
+// messages call it.
+func (d *decoder) portTowards(what string, addr netip.Addr) (port uint16, wrong string) {
 	if addr.IsLinkLocalUnicast() && addr.Is6() {
-		return 0, "link-local address " + addr.String() + " is on every link; name its port"
+		return 0, "link-local " + what + " " + addr.String() + " is on every link; name its port"
 	}
 	for networks := range d.links.containing(addr) {
 		if len(networks) > 1 {
-			return 0, "gateway " + addr.String() + " may be on " + clip(d.policy.Ports[networks[0].port].Name) + " and on " +
+			return 0, what + " " + addr.String() + " may be on " + clip(d.policy.Ports[networks[0].port].Name) + " and on " +
 				clip(d.policy.Ports[networks[1].port].Name) + "; name its port"
 		}
 		return networks[0].port, ""
 	}
-	return 0, "gateway " + addr.String() + " is on no connected network; name its port"
+	return 0, what + " " + addr.String() + " is on no connected network; name its port"
 }
 
 // checkNeighbor says why addr cannot be a host on the link of a port.

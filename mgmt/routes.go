@@ -87,7 +87,7 @@ func (d *decoder) finishRoute(table uint16, seen *routeSet, r *draftRoute, repor
 		}
 		if first, added := seen.add(&route); !added {
 			report(r.prefixAt, fmt.Sprintf("route %s is given twice; the first is at %s (two routes to a prefix need different metrics or tos)",
-				describeRoute(&route), d.position(d.places.routes[table][first])))
+				describeRoute(&route), d.positionFrom(r.at, d.places.routes[table][first])))
 			return nil
 		}
 		d.addRoute(table, route, r.at)
@@ -137,7 +137,7 @@ func (d *decoder) resolveHops(r *draftRoute, report reporter) (hops []fib.NextHo
 			if gatewayFamily != family {
 				wrong = fmt.Sprintf("%s gateway %s on an %s route", familyName(gatewayFamily), h.gateway, familyName(family))
 			} else if !h.hasPort {
-				h.port, wrong = d.portTowards(h.gateway)
+				h.port, wrong = d.portTowards("gateway", h.gateway)
 			}
 			if wrong == "" {
 				wrong = d.checkNeighbor(h.gateway, h.port)
@@ -177,7 +177,7 @@ func (d *decoder) decodeRoute(table uint16, seen *routeSet, n *node, p *path) {
 			if text, ok := d.text(v, p, "a prefix or default"); ok && text != "default" {
 				prefix, wrong := parsePrefix(text)
 				if wrong != "" {
-					d.errorf(v.at, p, "%s%s", wrong, unlessQuotes(wrong, v))
+					d.errorf(v.at, p, "%s", withFound(wrong, v.String()))
 				}
 				r.prefix = prefix
 			}
@@ -316,14 +316,6 @@ func (d *decoder) routeTOS(v *node, p *path) uint8 {
 		return 0
 	}
 	return uint8(tos)
-}
-
-// unlessQuotes adds what was found to a message that does not say it already.
-func unlessQuotes(wrong string, v *node) string {
-	if len(wrong) > 8 && wrong[:8] == "expected" {
-		return ", found " + v.String()
-	}
-	return ""
 }
 
 // routeSet finds routes of one table that have the same prefix, TOS and metric. It is an open hash of indexes into

@@ -95,7 +95,7 @@ func (r *routesFile) read(f io.Reader) error {
 			return nil
 		}
 		if len(text) > 0 {
-			r.decodeLine(text)
+			r.decodeLine(bytes.TrimRight(text, "\r\n"))
 		}
 		switch {
 		case err == io.EOF:
@@ -144,7 +144,7 @@ func (w *words) word() []byte {
 	return w.line[w.start:i]
 }
 
-func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 // column is that of the last word, in characters.
 func (w *words) column() int { return utf8.RuneCount(w.line[:w.start]) + 1 }
@@ -238,7 +238,7 @@ func (r *routesFile) prefix(w *words, word []byte) netip.Prefix {
 	}
 	prefix, wrong := parsePrefix(string(word))
 	if wrong != "" {
-		w.errorf("%s, found %s", wrong, clip(string(word)))
+		w.errorf("%s", withFound(wrong, clip(string(word))))
 	}
 	return prefix
 }
@@ -375,7 +375,7 @@ func (r *routesFile) address(w *words, text []byte) netip.Addr {
 	}
 	addr, wrong := parseAddress(string(text))
 	if wrong != "" {
-		w.errorf("%s, found %s", wrong, clip(string(text)))
+		w.errorf("%s", withFound(wrong, clip(string(text))))
 	} else if len(r.gateways) < sharedHopsMax {
 		r.gateways[string(text)] = addr
 	}

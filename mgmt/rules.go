@@ -23,7 +23,7 @@ var ruleKeys = section{name: "rules", keys: []string{
 // older.
 func (d *decoder) addDefaultRules() {
 	d.policy.Rules = policy.DefaultRules(tableLocal, tableMain, tableDefault)
-	d.places.rules = make([]spot, len(d.policy.Rules))
+	d.places.rules, d.places.items = make([]spot, len(d.policy.Rules)), make([]int, len(d.policy.Rules))
 }
 
 // decodeRules reads the rules behind the default ones, names those that have no name, and brings all into the order
@@ -34,7 +34,7 @@ func (d *decoder) decodeRules(n *node, p *path) {
 	}
 	var contents []string // of rules without a name, by rule; empty for the others
 	first := len(d.policy.Rules)
-	d.list(n, p, "rules", func(_ int, v *node, p *path) {
+	d.list(n, p, "rules", func(item int, v *node, p *path) {
 		if len(d.policy.Rules) >= policy.MaxRules {
 			d.errorf(v.at, p, "more than %d rules", policy.MaxRules)
 			return
@@ -45,6 +45,7 @@ func (d *decoder) decodeRules(n *node, p *path) {
 		}
 		d.policy.Rules = append(d.policy.Rules, r)
 		d.places.rules = append(d.places.rules, v.at)
+		d.places.items = append(d.places.items, item)
 		contents = append(contents, content)
 	})
 	for i, content := range contents {
@@ -60,11 +61,11 @@ func (d *decoder) decodeRules(n *node, p *path) {
 	slices.SortStableFunc(order, func(a, b int) int {
 		return cmp.Compare(d.policy.Rules[a].Priority, d.policy.Rules[b].Priority)
 	})
-	rules, places := make([]policy.Rule, len(order)), make([]spot, len(order))
+	rules, places, items := make([]policy.Rule, len(order)), make([]spot, len(order)), make([]int, len(order))
 	for i, j := range order {
-		rules[i], places[i] = d.policy.Rules[j], d.places.rules[j]
+		rules[i], places[i], items[i] = d.policy.Rules[j], d.places.rules[j], d.places.items[j]
 	}
-	d.policy.Rules, d.places.rules = rules, places
+	d.policy.Rules, d.places.rules, d.places.items = rules, places, items
 }
 
 // generateName names a rule after its content, so that its counters survive commits that do not change it.
@@ -265,7 +266,7 @@ func (d *decoder) selectorPrefix(v *node, p *path) netip.Prefix {
 	}
 	prefix, wrong := parsePrefix(text)
 	if wrong != "" {
-		d.errorf(v.at, p, "%s%s", wrong, unlessQuotes(wrong, v))
+		d.errorf(v.at, p, "%s", withFound(wrong, v.String()))
 	}
 	return prefix
 }
@@ -277,7 +278,7 @@ func (d *decoder) selectorPorts(v *node, p *path) policy.PortMatch {
 	}
 	ports, wrong := parsePorts(text)
 	if wrong != "" {
-		d.errorf(v.at, p, "%s%s", wrong, unlessQuotes(wrong, v))
+		d.errorf(v.at, p, "%s", withFound(wrong, v.String()))
 	}
 	return ports
 }

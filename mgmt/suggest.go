@@ -5,15 +5,24 @@ import (
 	"strings"
 )
 
-// suggest is `; did you mean X?` with the name that is closest to the one that is unknown, or empty where none is
-// close. Of equally close ones the alphabetically first is taken, so that messages are stable.
+// suggest is the function suggest, unless another message would not be listed anyway.
 func (d *decoder) suggest(unknown string, known iter.Seq[string]) string {
-	if d.found.full() || len(unknown) > 64 {
+	if d.found.full() {
 		return ""
 	}
-	best, distance := "", 1+max(1, len(unknown)/3)
+	return suggest(unknown, known)
+}
+
+// suggest is `; did you mean X?` with the name that is closest to the one that is unknown, or empty where none is
+// close. Of equally close ones the alphabetically first is taken, so that messages are stable.
+func suggest(unknown string, known iter.Seq[string]) string {
+	if len(unknown) > nameMax {
+		return ""
+	}
+	best, distance := "", 2+len(unknown)/4
 	for name := range known {
-		if n := editDistance(strings.ToLower(unknown), strings.ToLower(name), distance); n < distance || n == distance && best != "" && name < best {
+		n := editDistance(strings.ToLower(unknown), strings.ToLower(name), distance+1)
+		if n < distance || n == distance && best != "" && name < best {
 			best, distance = name, n
 		}
 	}

@@ -37,6 +37,7 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 }
 
 func (d *decoder) decodeWorkers(n *node, p *path) {
+	d.places.workers = n.at
 	if n.kind == scalar && n.text == "auto" {
 		return
 	}

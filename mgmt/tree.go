@@ -107,6 +107,9 @@ func lex(text string) (token.Tokens, error) {
 		for _, t := range more {
 			switch t.Type {
 			case token.InvalidType:
+				if strings.Contains(t.Error, "\t") {
+					return nil, syntaxErrorAt(t, "a tab cannot indent; use spaces")
+				}
 				return nil, syntaxErrorAt(t, "%s", t.Error)
 			case token.CommentType:
 			default:

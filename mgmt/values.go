@@ -14,6 +14,14 @@ import (
 // The functions here parse one value each and know no positions. Those with a `wrong` result return why the text is
 // refused, or the empty string.
 
+// withFound adds what was found to a refusal that says only what was expected.
+func withFound(wrong, found string) string {
+	if strings.HasPrefix(wrong, "expected") {
+		return wrong + ", found " + found
+	}
+	return wrong
+}
+
 // parseNumber reads a decimal or 0x-hexadecimal number. Octal, which YAML versions disagree about, is refused.
 func parseNumber(s string) (uint64, bool) {
 	digits, base := s, 10

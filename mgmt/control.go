@@ -1,0 +1,346 @@
+package mgmt
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// The control socket carries one command a connection:
+//
+//	request   the command's words on one line, with `| json` at its end where JSON is wanted
+//	answer    STATUS LENGTH on one line, then LENGTH bytes of output
+//
+// The socket's mode lets its owner alone connect.
+
+// Exit statuses of a command, as an SSH exec of it has.
+const (
+	StatusOK         = 0
+	StatusRefused    = 1 // the command could not do what it was asked; the output says why
+	StatusBadCommand = 2 // there is no such command, or not with such arguments
+)
+
+const (
+	requestMax      = 64 << 10 // bytes of a request line
+	answerMax       = 1 << 30  // bytes of output that Call takes
+	connectionsMax  = 32       // at a time; more wait in the listen queue
+	requestDeadline = 10 * time.Second
+	answerDeadline  = 30 * time.Second // for the client to take the output, not for the command to run
+)
+
+// Command is a node of the command tree: a command that runs, or a word that others begin with, or both.
+type Command struct {
+	Name     string
+	Help     string // a line for people, in lower case
+	Commands []*Command
+
+	// Run carries the command out. The arguments are the words behind the command's own. With asJSON, a value that
+	// is not a string is marshaled; a string is the output as it is. An error is the output of a refusal, and a
+	// *UsageError that of a bad command.
+	Run func(ctx context.Context, args []string, asJSON bool) (output any, err error)
+}
+
+// UsageError says that a command was not given what it takes.
+type UsageError struct{ Message string }
+
+func (e *UsageError) Error() string { return e.Message }
+
+// Serve answers commands on a unix socket at path until ctx ends, and then waits for the commands that run. A socket
+// that a dead process left is replaced; one that somebody listens on is an error.
+func Serve(ctx context.Context, path string, commands []*Command) error {
+	listener, err := listen(path)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	defer stop()
+	root := &Command{Commands: commands}
+	free := make(chan struct{}, connectionsMax)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		connection, err := listener.Accept()
+		switch {
+		case err == nil:
+			running.Go(func() {
+				defer func() { <-free }()
+				defer connection.Close()
+				serve(ctx, connection, root)
+			})
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ECONNABORTED):
+			// Out of descriptors for a while. The pause only keeps the loop from spinning.
+			time.Sleep(10 * time.Millisecond)
+		default:
+			return errors.Join(fmt.Errorf("accept on %s: %w", path, err), listener.Close())
+		}
+		<-free
+	}
+}
+
+// ownedListener removes its socket when it is closed, unless somebody has replaced it.
+type ownedListener struct {
+	net.Listener
+	path string
+	info os.FileInfo
+	once sync.Once
+}
+
+func (l *ownedListener) Close() (err error) {
+	l.once.Do(func() {
+		if info, e := os.Lstat(l.path); e == nil && os.SameFile(info, l.info) {
+			err = os.Remove(l.path)
+		}
+		err = errors.Join(err, l.Listener.Close())
+	})
+	return err
+}
+
+// listen makes the socket in a directory that only we may enter, gives it its mode there, and moves it to its path:
+// nobody can connect before the mode is right, and the one that it replaces is never missing.
+func listen(path string) (net.Listener, error) {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	case info.Mode()&os.ModeSocket == 0:
+		return nil, fmt.Errorf("listen on control socket: %s exists and is no socket", path)
+	default:
+		if other, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			other.Close()
+			return nil, fmt.Errorf("listen on control socket: another process listens on %s", path)
+		} else if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT) {
+			return nil, fmt.Errorf("listen on control socket: %s: %w", path, err)
+		}
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".weir-") // mode 0700
+	if err != nil {
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	temporary := filepath.Join(dir, "s")
+	inner, err := net.Listen("unix", temporary)
+	if err != nil {
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	}
+	inner.(*net.UnixListener).SetUnlinkOnClose(false)
+	err = os.Chmod(temporary, 0o600)
+	var info os.FileInfo
+	if err == nil {
+		info, err = os.Lstat(temporary)
+	}
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen on control socket: %w", err), inner.Close())
+	}
+	return &ownedListener{Listener: inner, path: path, info: info}, nil
+}
+
+// serve answers the one command of a connection.
+func serve(ctx context.Context, connection net.Conn, root *Command) {
+	connection.SetReadDeadline(time.Now().Add(requestDeadline))
+	// A client that has not sent its command when weir stops is not waited for.
+	stop := context.AfterFunc(ctx, func() { connection.SetReadDeadline(time.Now()) })
+	line, err := readRequest(connection)
+	stop()
+	var output []byte
+	status := StatusBadCommand
+	switch {
+	case err == errRequestTooLong:
+		output = []byte(err.Error() + "\n")
+	case err != nil:
+		return // nobody to answer
+	default:
+		output, status = root.execute(ctx, line)
+	}
+	connection.SetWriteDeadline(time.Now().Add(answerDeadline))
+	if _, err := fmt.Fprintf(connection, "%d %d\n", status, len(output)); err == nil {
+		connection.Write(output)
+	}
+}
+
+// Messages about bad commands begin with the words that clients of such devices look for.
+var errRequestTooLong = fmt.Errorf("Invalid command: longer than %d bytes", requestMax)
+
+func readRequest(r io.Reader) (string, error) {
+	line, err := bufio.NewReaderSize(io.LimitReader(r, requestMax+1), 4096).ReadString('\n')
+	switch {
+	case err == nil:
+		return strings.TrimRight(line, "\r\n"), nil
+	case len(line) > requestMax:
+		return "", errRequestTooLong
+	}
+	return "", err
+}
+
+// execute runs a command line. A command that panics is refused: it must not take the router with it.
+func (c *Command) execute(ctx context.Context, line string) (output []byte, status int) {
+	defer func() {
+		if r := recover(); r != nil {
+			output, status = []byte(fmt.Sprintf("command panicked: %v\n", r)), StatusRefused
+		}
+	}()
+	if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
+		return []byte("Invalid command: not text\n"), StatusBadCommand
+	}
+	line, asJSON := cutJSON(line)
+	words := strings.Fields(line)
+	command, args := c.find(words)
+	if last := len(args) - 1; last >= 0 && (args[last] == "?" || args[last] == "help") && (command.Run == nil || last == 0) {
+		return []byte(command.help(strings.Join(words[:len(words)-len(args)], " "))), StatusOK
+	}
+	if command.Run == nil {
+		return []byte(command.invalid(words, args)), StatusBadCommand
+	}
+	value, err := command.Run(ctx, args, asJSON)
+	var usage *UsageError
+	switch {
+	case errors.As(err, &usage):
+		return endLine([]byte("Invalid command: " + usage.Message)), StatusBadCommand
+	case err != nil:
+		return endLine([]byte(err.Error())), StatusRefused
+	}
+	switch text, isText := value.(string); {
+	case isText:
+		return endLine([]byte(text)), StatusOK
+	case value == nil && !asJSON:
+		return nil, StatusOK
+	case !asJSON:
+		return endLine([]byte(fmt.Sprint(value))), StatusOK
+	}
+	output, err = json.Marshal(value)
+	if err != nil {
+		return endLine([]byte("marshal output: " + err.Error())), StatusRefused
+	}
+	return endLine(output), StatusOK
+}
+
+// cutJSON takes `| json` off the end of a line.
+func cutJSON(line string) (rest string, asJSON bool) {
+	i := strings.LastIndexByte(line, '|')
+	if i < 0 || strings.TrimSpace(line[i+1:]) != "json" {
+		return line, false
+	}
+	return line[:i], true
+}
+
+// find follows words into the tree; what is left are the command's arguments.
+func (c *Command) find(words []string) (command *Command, args []string) {
+	for len(words) > 0 {
+		next := c.child(words[0])
+		if next == nil {
+			break
+		}
+		c, words = next, words[1:]
+	}
+	return c, words
+}
+
+func (c *Command) child(name string) *Command {
+	for _, child := range c.Commands {
+		if child.Name == name {
+			return child
+		}
+	}
+	return nil
+}
+
+func (c *Command) names(yield func(string) bool) {
+	for _, child := range c.Commands {
+		if !yield(child.Name) {
+			return
+		}
+	}
+}
+
+// invalid says why words name no command; args are those beyond the node.
+func (c *Command) invalid(words, args []string) string {
+	if len(args) == 0 {
+		return strings.Join(append([]string{"Invalid command: incomplete:"}, words...), " ") + "\n" + c.help(strings.Join(words, " "))
+	}
+	return fmt.Sprintf("Invalid command: %s%s\n", clip(strings.Join(words, " ")), suggest(args[0], c.names))
+}
+
+// help lists the commands below a node.
+func (c *Command) help(prefix string) string {
+	var b strings.Builder
+	if prefix != "" {
+		prefix += " "
+	}
+	width := 0
+	for _, child := range c.Commands {
+		width = max(width, len(prefix)+len(child.Name))
+	}
+	for _, child := range c.Commands {
+		fmt.Fprintf(&b, "%-*s  %s\n", width, prefix+child.Name, child.Help)
+	}
+	return b.String()
+}
+
+func endLine(output []byte) []byte {
+	if len(output) > 0 && output[len(output)-1] != '\n' {
+		output = append(output, '\n')
+	}
+	return output
+}
+
+// Call runs a command over the control socket at path. The error is about the connection; what the command has to
+// say, refusals included, is its output and status.
+func Call(ctx context.Context, path string, args ...string) (output []byte, status int, err error) {
+	line := strings.Join(args, " ")
+	if strings.ContainsAny(line, "\r\n") || len(line) >= requestMax {
+		return nil, StatusBadCommand, errors.New("call: a command is one line")
+	}
+	var dialer net.Dialer
+	connection, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, StatusRefused, fmt.Errorf("call: %w", err)
+	}
+	defer connection.Close()
+	stop := context.AfterFunc(ctx, func() { connection.SetDeadline(time.Now()) })
+	defer stop()
+	if _, err := io.WriteString(connection, line+"\n"); err != nil {
+		return nil, StatusRefused, fmt.Errorf("call: %w", err)
+	}
+	answer := bufio.NewReader(connection)
+	header, err := answer.ReadSlice('\n')
+	if err != nil {
+		return nil, StatusRefused, fmt.Errorf("call: read answer: %w", err)
+	}
+	statusText, lengthText, _ := strings.Cut(strings.TrimSuffix(string(header), "\n"), " ")
+	status, err = strconv.Atoi(statusText)
+	length, lengthErr := strconv.Atoi(lengthText)
+	if err = errors.Join(err, lengthErr); err != nil || length < 0 || length > answerMax {
+		return nil, StatusRefused, fmt.Errorf("call: answer begins with %q", clip(string(header)))
+	}
+	output, err = io.ReadAll(io.LimitReader(answer, int64(length)))
+	if err == nil && len(output) < length {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return output, StatusRefused, fmt.Errorf("call: read answer: %w", err)
+	}
+	return output, status, nil
+}
