@@ -408,3 +408,24 @@ func TestIngress(t *testing.T) {
 		}
 	}
 }
+
+// As Linux, which looks at the first hop of an IPv4 route, and at the chosen one of an IPv6 route.
+func TestSuppressGroupOfMultipath(t *testing.T) {
+	l := newLab(t)
+	l.table("x", "0.0.0.0/0 dev em1 dev em2", "::/0 dev em1 dev em2")
+	r := l.rule(1, "lookup x", Selector{})
+	r.HasSuppressGroup, r.SuppressGroup = true, 2
+	s := l.compile()
+	seen := map[string]int{}
+	for i := range 100 {
+		for family, addrs := range map[string]string{"IPv4": "src=10.0.0.1 dst=10.0.0.2", "IPv6": "src=2001:db8::1 dst=2001:db8::2"} {
+			k := key(t, s, "iif=em0 "+addrs)
+			k.SrcPort = uint16(i)
+			v := s.Evaluate(&k, nil)
+			seen[family+" "+verdictWord(v)+" "+s.PortName(v.Port)]++
+		}
+	}
+	if seen["IPv4 forward em1"] == 0 || seen["IPv4 forward em2"] == 0 || seen["IPv6 forward em1"] == 0 || seen["IPv6 unreachable "] == 0 || len(seen) != 4 {
+		t.Error(seen)
+	}
+}
