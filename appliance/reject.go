@@ -26,9 +26,9 @@ func (w *Worker) unreachable(umem *rings.UMEM, f rings.Frame, k *packet.Key) {
 }
 
 // answer sends an ICMP error about a packet, which stays as it is. The error is decided like any packet, as one of the
-// router's own. None is sent about an error of ours (policy.None is where those come from).
+// router's own. None is sent about an error of ours (they come from policy.LocalOutput).
 func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet.Error) {
-	if k.Ingress == policy.None {
+	if k.Ingress == policy.LocalOutput {
 		return
 	}
 	var ok bool
@@ -59,7 +59,7 @@ func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet
 	if reason := packet.Parse(umem.Bytes(g), &keys[0]); reason != packet.None {
 		panic("appliance: an ICMP error of ours does not parse: " + reason.String())
 	}
-	keys[0].Ingress = policy.None
+	keys[0].Ingress = policy.LocalOutput
 	w.gen.snap.Decide(keys[:], verdicts[:])
 	switch v := &verdicts[0]; v.Action {
 	case policy.Forward:

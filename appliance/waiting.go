@@ -161,7 +161,7 @@ func (w *Worker) move(from, to *policy.Snapshot) {
 			if in, ok := to.PortByName(from.PortName(k.Ingress)); ok {
 				k.Ingress = in
 			} else {
-				k.Ingress = policy.None // its port is gone: no error will be sent about it
+				k.Ingress = policy.LocalOutput // its port is gone: no error will be sent about it
 			}
 		}
 	}

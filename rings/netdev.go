@@ -35,6 +35,13 @@ const (
 	genericNetlinkHdrBytes = 4
 )
 
+// genericHeader is struct genlmsghdr: command, version, and two reserved bytes that must be 0. (nl.Genlmsg has no room for
+// those and sends whatever lies behind it, which the kernel refuses or not, as it comes.)
+type genericHeader [genericNetlinkHdrBytes]byte
+
+func (h genericHeader) Len() int          { return len(h) }
+func (h genericHeader) Serialize() []byte { return h[:] }
+
 // xdpFeatures asks the driver. Where the kernel cannot tell, the answer is 0 and false.
 func xdpFeatures(ifindex int) (Features, bool) {
 	family, err := netlink.GenlFamilyGet(netdevFamily)
@@ -42,7 +49,7 @@ func xdpFeatures(ifindex int) (Features, bool) {
 		return featuresUnknown, false
 	}
 	req := nl.NewNetlinkRequest(int(family.ID), 0)
-	req.AddData(&nl.Genlmsg{Command: netdevCmdDevGet, Version: uint8(family.Version)})
+	req.AddData(genericHeader{netdevCmdDevGet, uint8(family.Version)})
 	req.AddData(nl.NewRtAttr(netdevAttrDevIfindex, nl.Uint32Attr(uint32(ifindex))))
 	messages, err := req.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil || len(messages) == 0 || len(messages[0]) < genericNetlinkHdrBytes {

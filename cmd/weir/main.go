@@ -1,0 +1,54 @@
+// Command weir is a router: see README.md. This package has its command line and wires the rooms together; what
+// they do is theirs.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit statuses, as every command uses them.
+const (
+	exitRefused = 1 // the thing asked for was refused, or failed
+	exitUsage   = 2 // the command line is wrong
+)
+
+// silent is an error that has been told already.
+type silent struct{ status int }
+
+func (e silent) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+type commands struct {
+	Run     runCommand     `cmd:"" help:"Run the router in the foreground. SIGHUP reloads, SIGTERM stops."`
+	Check   checkCommand   `cmd:"" help:"Check a configuration: every error, with its place. Needs no root and no ports."`
+	Explain explainCommand `cmd:"" help:"Say what becomes of a packet, and why. Needs no root and no ports."`
+	Show    showCommand    `cmd:"" help:"Look at the running router: counters, ports, neighbors, workers."`
+	Reload  reloadCommand  `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
+	Lab     labCommand     `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
+	Perf    perfCommand    `cmd:"" help:"Line-rate testing."`
+}
+
+func main() {
+	var c commands
+	parser, err := kong.New(&c, kong.Name("weir"), kong.UsageOnError(),
+		kong.Description("A multi-table policy router on AF_XDP."), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	ctx, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "weir:", err)
+		os.Exit(exitUsage)
+	}
+	if err := ctx.Run(); err != nil {
+		var s silent
+		if errors.As(err, &s) {
+			os.Exit(s.status)
+		}
+		fmt.Fprintln(os.Stderr, "weir:", err)
+		os.Exit(exitRefused)
+	}
+}
