@@ -65,6 +65,7 @@ func Serve(ctx context.Context, path string, commands []*Command) error {
 	if err != nil {
 		return err
 	}
+	defer listener.Close() // waits for the one that AfterFunc may have begun
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
 	root := &Command{Commands: commands}

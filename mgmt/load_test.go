@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -59,9 +60,9 @@ func TestGolden(t *testing.T) {
 func describe(c *Config) string {
 	var b strings.Builder
 	short := func(p Position) string { return fmt.Sprintf("%s:%d:%d", filepath.Base(p.File), p.Line, p.Column) }
-	fmt.Fprintf(&b, "system %+v\n", c.System)
+	fmt.Fprintf(&b, "system%s\n", fields(c.System))
 	for i, p := range c.Policy.Ports {
-		fmt.Fprintf(&b, "%-16s port %+v\n", short(c.PortPosition(i)), p)
+		fmt.Fprintf(&b, "%-16s port%s\n", short(c.PortPosition(i)), fields(p))
 	}
 	for _, n := range c.Policy.Neighbors {
 		fmt.Fprintf(&b, "%16s neighbor %v port %d %x\n", "", n.Neighbor.Addr, n.Neighbor.Port, n.MAC)
@@ -78,7 +79,23 @@ func describe(c *Config) string {
 		}
 	}
 	for i, r := range c.Policy.Rules {
-		fmt.Fprintf(&b, "%-16s rule %+v\n", short(c.RulePosition(i)), r)
+		fmt.Fprintf(&b, "%-16s rule%s\n", short(c.RulePosition(i)), fields(r))
+	}
+	return b.String()
+}
+
+// fields writes the fields of a struct down that are not zero, so that a new one changes no golden file.
+func fields(value any) string {
+	var b strings.Builder
+	v := reflect.ValueOf(value)
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case f.IsZero():
+		case f.Kind() == reflect.Struct && !f.Type().Implements(reflect.TypeFor[fmt.Stringer]()):
+			fmt.Fprintf(&b, " %s {%s}", v.Type().Field(i).Name, strings.TrimSpace(fields(f.Interface())))
+		default:
+			fmt.Fprintf(&b, " %s %v", v.Type().Field(i).Name, f.Interface())
+		}
 	}
 	return b.String()
 }

@@ -1,0 +1,227 @@
+package mgmt
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// commands is a small tree that has every kind of command.
+func commands(started, release chan struct{}) []*Command {
+	return []*Command{
+		{Name: "show", Help: "show what runs", Commands: []*Command{
+			{Name: "echo", Help: "show the arguments", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
+				if asJSON {
+					return args, nil
+				}
+				return strings.Join(args, ","), nil
+			}},
+			{Name: "large", Help: "show much", Run: func(context.Context, []string, bool) (any, error) {
+				return strings.Repeat("x", 8<<20), nil
+			}},
+		}},
+		{Name: "refuse", Help: "say no", Run: func(context.Context, []string, bool) (any, error) { return nil, errors.New("no") }},
+		{Name: "usage", Help: "be misused", Run: func(context.Context, []string, bool) (any, error) {
+			return nil, &UsageError{"usage takes nothing"}
+		}},
+		{Name: "panic", Help: "fall over", Run: func(context.Context, []string, bool) (any, error) { panic("fell over") }},
+		{Name: "nothing", Help: "say nothing", Run: func(context.Context, []string, bool) (any, error) { return nil, nil }},
+		{Name: "wait", Help: "take its time", Run: func(context.Context, []string, bool) (any, error) {
+			close(started)
+			<-release
+			return "done", nil
+		}},
+	}
+}
+
+// serveCommands serves the tree until the test ends, or stop is called, which returns what Serve did.
+func serveCommands(t *testing.T, path string, tree []*Command) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- Serve(ctx, path, tree) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-result
+	})
+	t.Cleanup(func() { stop() })
+	for { // until somebody listens
+		select {
+		case err := <-result:
+			result <- err
+			return stop
+		default:
+		}
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return stop
+		}
+	}
+}
+
+func TestControl(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	serveCommands(t, path, commands(nil, nil))
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || info.Mode()&os.ModeSocket == 0 {
+		t.Errorf("socket %v, %v", info.Mode(), err)
+	}
+	for line, want := range map[string]struct {
+		status int
+		output string
+	}{
+		"show echo a b":                    {StatusOK, "a,b\n"},
+		"show echo a b | json":             {StatusOK, "[\"a\",\"b\"]\n"},
+		"  show   echo  a|json ":           {StatusOK, "[\"a\"]\n"},
+		"show echo a | yaml":               {StatusOK, "a,|,yaml\n"},
+		"nothing":                          {StatusOK, ""},
+		"refuse":                           {StatusRefused, "no\n"},
+		"panic":                            {StatusRefused, "command panicked: fell over\n"},
+		"usage":                            {StatusBadCommand, "Invalid command: usage takes nothing\n"},
+		"shwo echo":                        {StatusBadCommand, "Invalid command: shwo echo; did you mean show?\n"},
+		"show":                             {StatusBadCommand, "Invalid command: incomplete: show\nshow echo   show the arguments\nshow large  show much\n"},
+		"show ?":                           {StatusOK, "show echo   show the arguments\nshow large  show much\n"},
+		"show echo \xff":                   {StatusBadCommand, "Invalid command: not text\n"},
+		"show " + strings.Repeat("x", 100): {StatusBadCommand, "Invalid command: show " + strings.Repeat("x", 55) + "…\n"},
+	} {
+		output, status, err := Call(context.Background(), path, line)
+		if err != nil || status != want.status || string(output) != want.output {
+			t.Errorf("%q: %d %q, %v; want %d %q", line, status, output, err, want.status, want.output)
+		}
+	}
+	if output, _, err := Call(context.Background(), path, "show large"); err != nil || len(output) != 8<<20+1 {
+		t.Errorf("large: %d bytes, %v", len(output), err)
+	}
+	if output, status, err := Call(context.Background(), path, "help"); err != nil || status != StatusOK || !strings.Contains(string(output), "refuse") {
+		t.Errorf("help: %s, %v", output, err)
+	}
+	if _, _, err := Call(context.Background(), path, "show echo\nrefuse"); err == nil {
+		t.Error("two lines are one command")
+	}
+}
+
+// TestControlConcurrent checks that a command that takes long does not hold up the others, and is waited for.
+func TestControlConcurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	started, release := make(chan struct{}), make(chan struct{})
+	stop := serveCommands(t, path, commands(started, release))
+	answer := make(chan string, 1)
+	go func() {
+		output, status, err := Call(context.Background(), path, "wait")
+		answer <- fmt.Sprint(string(output), status, err)
+	}()
+	<-started
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() {
+			want := fmt.Sprintf("%d\n", i)
+			if output, _, err := Call(context.Background(), path, "show", "echo", fmt.Sprint(i)); err != nil || string(output) != want {
+				t.Errorf("%d: %q, %v", i, output, err)
+			}
+		})
+	}
+	all.Wait()
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	close(release)
+	if got := <-answer; got != "done\n0 <nil>" {
+		t.Errorf("wait: %s", got)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("socket is left: %v", err)
+	}
+}
+
+// TestControlLimits sends what no client sends.
+func TestControlLimits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	stop := serveCommands(t, path, commands(nil, nil))
+	send := func(text string) string {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		go func() {
+			io.WriteString(c, text)
+			c.(*net.UnixConn).CloseWrite()
+		}()
+		answer, _ := bufio.NewReader(c).ReadString('\n')
+		return answer
+	}
+	if got := send(strings.Repeat("x", requestMax+100)); !strings.HasPrefix(got, "2 ") {
+		t.Errorf("a long line is answered by %q", got)
+	}
+	if got := send("show echo"); got != "" {
+		t.Errorf("half a line is answered by %q", got)
+	}
+	// Clients that connect and say nothing do not keep it from stopping.
+	for range 2 {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestControlSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	stop := serveCommands(t, path, commands(nil, nil)) // replaces it
+	if err := Serve(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "another process listens") {
+		t.Errorf("a second server: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Serve(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "is no socket") {
+		t.Errorf("a file in the way: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if _, _, err := Call(context.Background(), path, "show"); err == nil {
+		t.Error("a file answers")
+	}
+}
+
+// TestControlNotOurs checks that a socket of somebody else at the path survives the end of ours.
+func TestControlNotOurs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	stop := serveCommands(t, path, commands(nil, nil))
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
