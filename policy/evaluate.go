@@ -76,8 +76,8 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
 		return
 	}
 	v.Port = hop.Port
-	// As ip6_forward: not where the packet leaves by the port it came in on.
-	if k.Family == packet.IPv6 && linkLocal6(&k.Src) && hop.Port != k.Ingress {
+	// As ip6_forward: not where the packet leaves by the port it came in on, nor for the router's own packets.
+	if k.Family == packet.IPv6 && linkLocal6(&k.Src) && hop.Port != k.Ingress && k.Ingress != LocalOutput {
 		t.scope(&f)
 		v.refuse(beyondScope, k.Family)
 		return
@@ -247,7 +247,8 @@ func (s *Snapshot) mtu(route *fib.Route, hop *fib.NextHop) uint16 {
 	return mtu
 }
 
-// sourceKind is what an IPv4 source address is to the router. Linux does no such check in IPv6.
+// sourceKind is what an IPv4 source address is to the router, which may itself use its own. Linux does no such check in
+// IPv6.
 func (s *Snapshot) sourceKind(k *packet.Key) ownKind {
 	if k.Family != packet.IPv4 || k.Ingress == LocalOutput {
 		return foreign

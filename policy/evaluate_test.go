@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 
 	"weir/fib"
@@ -427,5 +428,29 @@ func TestSuppressGroupOfMultipath(t *testing.T) {
 	}
 	if seen["IPv4 forward em1"] == 0 || seen["IPv4 forward em2"] == 0 || seen["IPv6 forward em1"] == 0 || seen["IPv6 unreachable "] == 0 || len(seen) != 4 {
 		t.Error(seen)
+	}
+}
+
+func TestLocalOutput(t *testing.T) {
+	l := newLab(t)
+	l.table("x", "0.0.0.0/0 via 198.51.100.7 em1", "::/0 dev em1")
+	l.rule(1, "prohibit", Selector{HasIngress: true, Ingress: 0})
+	l.rule(2, "prohibit", Selector{HasGroup: true})
+	l.rule(3, "lookup x", Selector{HasIngress: true, IngressLo: true})
+	l.rule(4, "blackhole", Selector{})
+	s := l.compile()
+	for _, spec := range []string{"src=192.0.2.1 dst=10.0.0.1", "src=fe80::1 dst=2001:db8:9::1", "src=2001:db8:1::1 dst=2001:db8:9::1"} {
+		k := key(t, s, "iif=em2 "+spec)
+		if v := s.Evaluate(&k, nil); v.Reason != packet.Blackhole {
+			t.Errorf("%s from em2: %v", spec, v.Reason)
+		}
+		k.Ingress = LocalOutput
+		if v := s.Evaluate(&k, &Trace{}); v.Action != Forward || s.RuleName(v.Rule) != "r2" {
+			t.Errorf("%s from the router: %v by %s", spec, v.Reason, s.RuleName(v.Rule))
+		}
+		var text strings.Builder
+		if err := s.Explain(&k).WriteText(&text); err != nil || !strings.Contains(text.String(), "iif: lo is not em0") {
+			t.Errorf("%s from the router: %v\n%s", spec, err, &text)
+		}
 	}
 }

@@ -119,7 +119,7 @@ func packetText(s *Snapshot, k *packet.Key) [2]string {
 	case k.Proto == packet.ProtoICMP || k.Proto == packet.ProtoICMPv6:
 		proto += fmt.Sprintf(" %d/%d", k.ICMPType, k.ICMPCode)
 	}
-	rest := fmt.Sprintf("  in %s, mark 0x%x, tos 0x%02x, ttl %d, length %d", s.PortName(k.Ingress), k.Mark, k.TOS, k.TTL, k.Length)
+	rest := fmt.Sprintf("  in %s, mark 0x%x, tos 0x%02x, ttl %d, length %d", s.ingressText(k), k.Mark, k.TOS, k.TTL, k.Length)
 	if k.Fragment != packet.FragmentNone {
 		rest += ", " + fragmentNames[k.Fragment] + " fragment"
 	}

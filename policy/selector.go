@@ -22,7 +22,11 @@ type flow struct {
 // that all of a datagram take the same way (fib4_rules_early_flow_dissect in include/net/ip_fib.h).
 func (f *flow) fill(s *Snapshot, k *packet.Key) {
 	f.key, f.src, f.dst = k, k.SrcAddr(), k.DstAddr()
-	f.mark, f.tos, f.group = k.Mark, k.TOS, s.Ports[k.Ingress].Group
+	f.mark, f.tos, f.group = k.Mark, k.TOS, 0
+	if k.Ingress != LocalOutput {
+		f.group = s.Ports[k.Ingress].Group
+	}
+	f.sport, f.dport = 0, 0
 	if hasPorts(k) {
 		f.sport, f.dport = k.SrcPort, k.DstPort
 	}
@@ -60,7 +64,7 @@ func (m *Selector) mismatch(f *flow) field {
 		return fieldTo
 	case m.HasIngress && m.ingress() != f.key.Ingress:
 		return fieldIngress
-	case m.HasGroup && m.Group != f.group:
+	case m.HasGroup && (m.Group != f.group || f.key.Ingress == LocalOutput):
 		return fieldGroup
 	case m.HasMark && (m.Mark^f.mark)&m.MarkMask != 0:
 		return fieldMark

@@ -20,7 +20,7 @@ func mismatchText(s *Snapshot, m *Selector, f *flow, bad field) string {
 		if !m.IngressLo {
 			want = s.PortName(m.Ingress)
 		}
-		return fmt.Sprintf("iif: %s is not %s", s.PortName(k.Ingress), want)
+		return fmt.Sprintf("iif: %s is not %s", s.ingressText(k), want)
 	case fieldGroup:
 		return fmt.Sprintf("iif-group: %s is not %s", s.groupText(f.group), s.groupText(m.Group))
 	case fieldMark:
@@ -131,6 +131,14 @@ func onMissText(s *Snapshot, t *table) string {
 		return "lookup " + s.TableName(t.target)
 	}
 	return "falls through"
+}
+
+// ingressText is the name of the port that the packet came in on, or lo for one of the router's own.
+func (s *Snapshot) ingressText(k *packet.Key) string {
+	if k.Ingress == LocalOutput {
+		return "lo"
+	}
+	return s.PortName(k.Ingress)
 }
 
 // groupText is the name of an interface group, or its number where no port gives it one.

@@ -19,8 +19,9 @@ const Unresolved = ^uint32(0)
 // None is the Rule or Table of a verdict that none decided, and the Port of one without a way out.
 const None = ^uint16(0)
 
-// LocalOutput is the Key.Ingress of a packet that the router itself sends, as its ICMP errors are. It came in on no port, so
-// that rules for a port or a group do not match it, and `iif lo` does; its source may be the router's own address.
+// LocalOutput is the Key.Ingress of a packet that the router itself sends, as its ICMP errors are. It came in on no
+// port, so that rules for a port or a group do not match it, and "iif lo" does; its source may be the router's own
+// address, or link-local.
 const LocalOutput = None
 
 // Verdict is the decision on one packet. It has no pointers, so that a batch of them is plain memory.
