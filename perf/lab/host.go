@@ -74,7 +74,11 @@ func (h *Host) prepare() error {
 	if h.inode, err = namespaceInode(h.ns); err != nil {
 		return err
 	}
-	trackNamespace(h.inode, h.namespace)
+	cookie, err := namespaceCookie(h.ns)
+	if err != nil {
+		return err
+	}
+	trackNamespace(h.inode, cookie, h.namespace)
 	if h.netlink, err = netlink.NewHandleAt(h.ns, 0 /* NETLINK_ROUTE */); err != nil {
 		return fmt.Errorf("open netlink: %w", err)
 	}

@@ -11,21 +11,27 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// What this process has made, for Leftovers. Inode numbers are used again by the kernel, so a namespace is forgotten
-// when a later one has its number.
+// madeNamespace is what is remembered of a namespace: the kernel gives inode numbers again, cookies never.
+type madeNamespace struct {
+	name   string
+	cookie uint64
+}
+
+// What this process has made, for Leftovers.
 var (
 	tracked           sync.Mutex
-	trackedNamespaces = make(map[uint64]string) // by inode
-	trackedProcesses  = make(map[int]string)    // by PID, until they have been waited for
+	trackedNamespaces = make(map[uint64]madeNamespace) // by inode; of several, the last
+	trackedProcesses  = make(map[int]string)           // by PID, until they have been waited for
 )
 
-func trackNamespace(inode uint64, name string) {
+func trackNamespace(inode, cookie uint64, name string) {
 	tracked.Lock()
 	defer tracked.Unlock()
-	trackedNamespaces[inode] = name
+	trackedNamespaces[inode] = madeNamespace{name, cookie}
 }
 
 func trackProcess(pid int, what string) {
@@ -58,9 +64,9 @@ func Leftovers() ([]string, error) {
 	for pid, what := range trackedProcesses {
 		found = append(found, fmt.Sprintf("process %d: %s", pid, what))
 	}
-	inodes := make(map[string]string, len(trackedNamespaces))
-	for inode, name := range trackedNamespaces {
-		inodes[fmt.Sprintf("net:[%d]", inode)] = name
+	inodes := make(map[string]madeNamespace, len(trackedNamespaces))
+	for inode, made := range trackedNamespaces {
+		inodes[fmt.Sprintf("net:[%d]", inode)] = made
 	}
 	tracked.Unlock()
 
@@ -77,8 +83,8 @@ func Leftovers() ([]string, error) {
 		if err != nil {
 			continue // ended meanwhile
 		}
-		if name, ours := inodes[target]; ours {
-			found = append(found, fmt.Sprintf("%s holds namespace %s", path, name))
+		if made, ours := inodes[target]; ours && cookieAt(path) == made.cookie {
+			found = append(found, fmt.Sprintf("%s holds namespace %s", path, made.name))
 		}
 	}
 
@@ -93,6 +99,17 @@ func Leftovers() ([]string, error) {
 	}
 	slices.Sort(found)
 	return found, nil
+}
+
+// cookieAt is the cookie of the namespace that a path leads to, 0 if it leads nowhere any more.
+func cookieAt(path string) (cookie uint64) {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return 0
+	}
+	defer ns.Close()
+	cookie, _ = namespaceCookie(ns)
+	return cookie
 }
 
 // killStrangers kills the processes that are inside the host's namespace without the laboratory having started them

@@ -55,6 +55,30 @@ func namespaceInode(ns netns.NsHandle) (uint64, error) {
 	return st.Ino, nil
 }
 
+// namespaceCookie is a number that no other namespace has or will have until the machine starts again.
+func namespaceCookie(ns netns.NsHandle) (cookie uint64, err error) {
+	onSideThread(func() bool {
+		var home netns.NsHandle
+		if home, err = netns.Get(); err != nil {
+			return true
+		}
+		defer home.Close()
+		if err = netns.Set(ns); err != nil {
+			return true
+		}
+		var fd int
+		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+			cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+			_ = unix.Close(fd)
+		}
+		return netns.Set(home) == nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read namespace cookie: %w", err)
+	}
+	return cookie, nil
+}
+
 // labNamespaces lists the named namespaces of laboratories, with the process that made each.
 func labNamespaces() (map[string]int, error) {
 	entries, err := os.ReadDir(namespaceDir)

@@ -267,7 +267,9 @@ func (h *Host) dialTCP(ctx context.Context, o TCPOptions) (*net.TCPConn, error) 
 	ipv6 := o.To.Addr().Is6()
 	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
-		controlErr := raw.Control(func(fd uintptr) { err = o.apply(int(fd), ipv6) })
+		controlErr := raw.Control(func(fd uintptr) {
+			err = errors.Join(o.apply(int(fd), ipv6), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+		})
 		return errors.Join(controlErr, err)
 	}}
 	if o.Source.IsValid() || o.SourcePort != 0 {
