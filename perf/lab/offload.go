@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 )
 
@@ -12,22 +11,20 @@ import (
 // "tx-checksum-ip-generic"). Features that the device does not have, or cannot change, are an error unless they
 // already are as wanted.
 func (h *Host) SetFeatures(device string, want map[string]bool) error {
-	return h.withFeatures(device, func(e *ethtool.Ethtool, have map[string]ethtool.FeatureState) (map[string]bool, error) {
-		return want, nil
-	})
+	return h.changeFeatures(device, func(map[string]feature) map[string]bool { return want })
 }
 
 // DisableTransmitOffloads makes the kernel hand finished frames to the device: checksums computed, segments cut, VLAN
 // tags in place. What the device cannot do in the first place is left alone.
 func (h *Host) DisableTransmitOffloads(device string) error {
-	return h.withFeatures(device, func(e *ethtool.Ethtool, have map[string]ethtool.FeatureState) (map[string]bool, error) {
+	return h.changeFeatures(device, func(have map[string]feature) map[string]bool {
 		want := make(map[string]bool)
-		for name, state := range have {
-			if state.Available && !state.NeverChanged && isTransmitOffload(name) {
+		for name, f := range have {
+			if f.changeable && !f.held && isTransmitOffload(name) {
 				want[name] = false
 			}
 		}
-		return want, nil
+		return want
 	})
 }
 
@@ -43,44 +40,36 @@ func isTransmitOffload(name string) bool {
 	return false
 }
 
-func (h *Host) withFeatures(device string, choose func(*ethtool.Ethtool, map[string]ethtool.FeatureState) (map[string]bool, error)) error {
+// changeFeatures lets choose say which features should be on or off, changes those that are not, and checks the result.
+func (h *Host) changeFeatures(device string, choose func(have map[string]feature) map[string]bool) error {
 	err := h.Do(func() error {
-		e, err := ethtool.NewEthtool()
-		if err != nil {
-			return err
-		}
-		defer e.Close()
-		have, err := e.FeaturesWithState(device)
-		if err != nil {
-			return err
-		}
-		want, err := choose(e, have)
+		have, err := readFeatures(device)
 		if err != nil {
 			return err
 		}
 		change := make(map[string]bool)
-		for name, on := range want {
-			state, known := have[name]
+		for name, on := range choose(have) {
+			f, known := have[name]
 			if !known && on {
 				return fmt.Errorf("no feature %s", name)
 			}
-			if known && state.Active != on {
+			if known && f.active != on {
 				change[name] = on
 			}
 		}
 		if len(change) == 0 {
 			return nil
 		}
-		if err := e.Change(device, change); err != nil {
+		if err := writeFeatures(device, have, change); err != nil {
 			return err
 		}
-		after, err := e.Features(device) // the kernel refuses silently
+		after, err := readFeatures(device)
 		if err != nil {
 			return err
 		}
 		for name, on := range change {
-			if after[name] != on {
-				return fmt.Errorf("%s stays %v", name, after[name])
+			if after[name].active != on {
+				return fmt.Errorf("%s stays %v", name, after[name].active)
 			}
 		}
 		return nil
@@ -91,16 +80,14 @@ func (h *Host) withFeatures(device string, choose func(*ethtool.Ethtool, map[str
 	return nil
 }
 
-// Features are the device's offloads that are on.
+// Features tells of each of the device's offloads whether it is on.
 func (h *Host) Features(device string) (map[string]bool, error) {
-	var features map[string]bool
+	features := make(map[string]bool)
 	err := h.Do(func() error {
-		e, err := ethtool.NewEthtool()
-		if err != nil {
-			return err
+		have, err := readFeatures(device)
+		for name, f := range have {
+			features[name] = f.active
 		}
-		defer e.Close()
-		features, err = e.Features(device)
 		return err
 	})
 	if err != nil {
