@@ -132,13 +132,13 @@ func TestCommitFails(t *testing.T) {
 		calls []string
 		want  string
 	}{
-		"read":    {func(b *bench, _ func()) { os.Remove(b.path) }, nil, "no such file"},
-		"check":   {func(b *bench, _ func()) { b.write(noRule) }, nil, "rule does nothing"},
-		"compile": {func(b *bench, _ func()) { b.write("version: 1\ntables: {x: {id: 1, on-miss: {lookup: x}}}\n") }, nil, "lookup cycle"},
-		"prepare": {func(b *bench, _ func()) { b.router.prepareErr = broken }, []string{"prepare"}, "prepare: broken"},
+		"read":                  {func(b *bench, _ func()) { os.Remove(b.path) }, nil, "no such file"},
+		"check":                 {func(b *bench, _ func()) { b.write(noRule) }, nil, "rule does nothing"},
+		"compile":               {func(b *bench, _ func()) { b.write("version: 1\ntables: {x: {id: 1, on-miss: {lookup: x}}}\n") }, nil, "lookup cycle"},
+		"prepare":               {func(b *bench, _ func()) { b.router.prepareErr = broken }, []string{"prepare"}, "prepare: broken"},
 		"cancel before prepare": {func(_ *bench, cancel func()) { cancel() }, nil, "context canceled"},
-		"cancel after prepare": {func(b *bench, cancel func()) { b.router.onPrepare = cancel }, []string{"prepare", "abort"}, "context canceled"},
-		"publish":              {func(b *bench, _ func()) { b.router.publishErr = broken }, []string{"prepare", "publish", "abort"}, "publish: broken"},
+		"cancel after prepare":  {func(b *bench, cancel func()) { b.router.onPrepare = cancel }, []string{"prepare", "abort"}, "context canceled"},
+		"publish":               {func(b *bench, _ func()) { b.router.publishErr = broken }, []string{"prepare", "publish", "abort"}, "publish: broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, oneRule)

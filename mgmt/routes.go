@@ -319,13 +319,19 @@ func (d *decoder) routeTOS(v *node, p *path) uint8 {
 }
 
 // routeSet finds routes of one table that have the same prefix, TOS and metric. It is an open hash of indexes into
-// the table's routes, four bytes a slot, because a Go map of a million such keys is larger than the routes.
+// the table's routes, eight bytes a slot, because a Go map of a million such keys is larger than the routes.
 type routeSet struct {
 	d     *decoder
 	table uint16
 	seed  maphash.Seed // random: nobody can write a file of collisions
-	slots []uint32     // index+1 of a route, 0 is free; a power of two of them
+	slots []routeSlot  // a power of two of them, at least half of them free
 	used  int
+}
+
+// routeSlot is free where next is 0.
+type routeSlot struct {
+	hash uint32 // so that few routes but the one sought need to be looked at
+	next uint32 // index of the route, plus 1
 }
 
 type routeKey struct {
@@ -334,48 +340,52 @@ type routeKey struct {
 	tos    uint8
 }
 
+func keyOf(r *fib.Route) routeKey { return routeKey{r.Prefix, r.Metric, r.TOS} }
+
+// newRouteSet has the routes that the table has already.
 func newRouteSet(d *decoder, table uint16) *routeSet {
-	s := &routeSet{d: d, table: table, seed: maphash.MakeSeed(), slots: make([]uint32, 64)}
+	s := &routeSet{d: d, table: table, seed: maphash.MakeSeed(), slots: make([]routeSlot, 64)}
 	for i := range s.routes() {
-		s.insert(i)
+		hash := s.hash(keyOf(&s.routes()[i]))
+		s.place(routeSlot{hash, uint32(i) + 1})
 	}
 	return s
 }
 
 func (s *routeSet) routes() []fib.Route { return s.d.policy.Tables[s.table].Routes }
 
-func keyOf(r *fib.Route) routeKey { return routeKey{r.Prefix, r.Metric, r.TOS} }
+// hash is 32 bits, enough to spread over the 2*routesMax slots at most.
+func (s *routeSet) hash(k routeKey) uint32 { return uint32(maphash.Comparable(s.seed, k)) }
 
 // add enters the route that is about to be appended to the table, or returns the index of the one like it.
 func (s *routeSet) add(r *fib.Route) (first int, added bool) {
 	k := keyOf(r)
-	mask := uint64(len(s.slots) - 1)
-	for i := maphash.Comparable(s.seed, k) & mask; s.slots[i] != 0; i = (i + 1) & mask {
-		if j := int(s.slots[i] - 1); keyOf(&s.routes()[j]) == k {
-			return j, false
+	hash, mask := s.hash(k), uint32(len(s.slots)-1)
+	for i := hash & mask; s.slots[i].next != 0; i = (i + 1) & mask {
+		if slot := s.slots[i]; slot.hash == hash && keyOf(&s.routes()[slot.next-1]) == k {
+			return int(slot.next - 1), false
 		}
 	}
-	s.place(k, len(s.routes()))
+	s.place(routeSlot{hash, uint32(len(s.routes())) + 1})
 	return 0, true
 }
 
-func (s *routeSet) insert(index int) { s.place(keyOf(&s.routes()[index]), index) }
-
-func (s *routeSet) place(k routeKey, index int) {
+// place enters a slot that is not there yet.
+func (s *routeSet) place(slot routeSlot) {
 	if 2*s.used >= len(s.slots) {
 		old := s.slots
-		s.slots, s.used = make([]uint32, 2*len(old)), 0
-		for _, slot := range old {
-			if slot != 0 {
-				s.insert(int(slot - 1))
+		s.slots, s.used = make([]routeSlot, 2*len(old)), 0
+		for _, o := range old {
+			if o.next != 0 {
+				s.place(o)
 			}
 		}
 	}
-	mask := uint64(len(s.slots) - 1)
-	i := maphash.Comparable(s.seed, k) & mask
-	for s.slots[i] != 0 {
+	mask := uint32(len(s.slots) - 1)
+	i := slot.hash & mask
+	for s.slots[i].next != 0 {
 		i = (i + 1) & mask
 	}
-	s.slots[i] = uint32(index) + 1
+	s.slots[i] = slot
 	s.used++
 }

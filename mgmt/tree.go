@@ -85,6 +85,8 @@ func checkText(text []byte) error {
 			return &syntaxError{spot{line: line, column: column}, fmt.Sprintf("byte 0x%02x is not UTF-8", text[i])}
 		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r == 0x7f, r == 0xfeff && i > 0, r == 0x85, r == 0x2028, r == 0x2029:
 			return &syntaxError{spot{line: line, column: column}, fmt.Sprintf("character %U is not allowed", r)}
+		case r == '\r' && (i+1 == len(text) || text[i+1] != '\n'):
+			return &syntaxError{spot{line: line, column: column}, "a carriage return ends no line without a line feed"}
 		case r == '\n':
 			line, column = line+1, 0
 		}
@@ -192,26 +194,20 @@ func (b *treeBuilder) fresh() bool {
 	return b.next == 0 || b.tokens[b.next].Position.Line > b.tokens[b.next-1].Position.Line
 }
 
-func (b *treeBuilder) document() (node, error) {
-	empty := node{at: spot{line: 1, column: 1}}
+func (b *treeBuilder) document() (root node, err error) {
+	root = node{at: spot{line: 1, column: 1}}
 	if t := b.peek(); t != nil && t.Type == token.DocumentHeaderType {
 		b.next++
 	}
-	t := b.peek()
-	if t == nil || t.Type == token.DocumentEndType {
-		return empty, nil
-	}
-	root, err := b.block(0)
-	if err != nil {
-		return node{}, err
+	if t := b.peek(); t != nil && !endsDocument(t) {
+		if root, err = b.block(0); err != nil {
+			return node{}, err
+		}
 	}
 	if t := b.peek(); t != nil && t.Type == token.DocumentEndType {
 		b.next++
 	}
 	if t := b.peek(); t != nil {
-		if t.Type == token.DocumentHeaderType {
-			return node{}, syntaxErrorAt(t, "a configuration is one document")
-		}
 		return node{}, b.unexpected(t)
 	}
 	return root, nil
