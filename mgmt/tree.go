@@ -1,6 +1,8 @@
 package mgmt
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -62,6 +64,10 @@ func parseTree(text []byte) (root node, err error) {
 		return node{}, err
 	}
 	tokens, err := lex(strings.TrimPrefix(string(text), "\ufeff"))
+	var syntax *syntaxError
+	if errors.As(err, &syntax) { // in quotes that span lines, the lexer counts one too many
+		syntax.at.line = min(syntax.at.line, uint32(bytes.Count(text, []byte("\n"))+1))
+	}
 	if err != nil {
 		return node{}, err
 	}
