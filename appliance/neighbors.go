@@ -59,7 +59,7 @@ func (e neighborEntry) known() fib.NeighborState {
 // learn takes in what the kernel says of a neighbour, and returns whether anything of use changed.
 func (t *neighborTable) learn(n *netlink.Neigh, gone bool) (kernelNeighbor, bool) {
 	addr, ok := netip.AddrFromSlice(n.IP)
-	if !ok || n.Family != unix.AF_INET && n.Family != unix.AF_INET6 {
+	if !ok || addr.IsMulticast() || n.Family != unix.AF_INET && n.Family != unix.AF_INET6 {
 		return kernelNeighbor{}, false
 	}
 	key := kernelNeighbor{addr.Unmap(), n.LinkIndex}
@@ -94,6 +94,8 @@ func (r *Router) watchNeighbors(ctx context.Context) error {
 	defer refresh.Stop()
 	for {
 		select {
+		case <-ctx.Done():
+			return ctx.Err() // not when updates is closed: that takes one more message from the kernel
 		case <-refresh.C:
 			r.refresh()
 		case u, ok := <-updates:
@@ -321,65 +323,4 @@ func (r *Router) ownChanged(addrs []netip.Addr) {
 		defer r.mu.Unlock()
 		r.fail("follow own addresses", err)
 	}
-}
-
-// watchLinks follows the ports' links: their MAC addresses, and for the log whether they are up.
-func (r *Router) watchLinks(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	updates := make(chan netlink.LinkUpdate, 256)
-	var failure error
-	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{
-		ErrorCallback: func(err error) { failure = err }, ListExisting: true,
-	})
-	if err != nil {
-		return fmt.Errorf("subscribe: %w", err)
-	}
-	up := make(map[int]bool)
-	for u := range updates {
-		a := u.Attrs()
-		running := a.RawFlags&unix.IFF_RUNNING != 0
-		was, seen := up[a.Index]
-		up[a.Index] = running
-		r.mu.Lock()
-		if d := r.deviceOf(a.Index); d != nil {
-			if seen && was != running {
-				r.log.Info("link", zap.String("port", a.Name), zap.Bool("up", running))
-			}
-			if len(a.HardwareAddr) == 6 && d.port.MAC.String() != a.HardwareAddr.String() {
-				r.macChanged(d, a.HardwareAddr)
-			}
-		}
-		r.mu.Unlock()
-	}
-	return fmt.Errorf("receive: %w", failure)
-}
-
-func (r *Router) deviceOf(ifindex int) *device {
-	if r.running != nil {
-		for _, d := range r.running.devices {
-			if d.port.Ifindex == ifindex {
-				return d
-			}
-		}
-	}
-	return nil
-}
-
-// macChanged gives every adjacency of a port its new source address. r.mu must be held.
-func (r *Router) macChanged(d *device, mac []byte) {
-	if err := d.port.SetMAC(mac); err != nil {
-		r.fail("follow address of "+d.port.Name, err)
-	}
-	r.log.Info("MAC address changed", zap.String("port", d.port.Name), zap.Stringer("mac", d.port.MAC))
-	s := r.running
-	var set []fib.Adjacency
-	for i := range uint32(s.snap.Adjacencies.Len()) {
-		a := *s.snap.Adjacencies.At(i)
-		if a.Neighbor.Addr.IsValid() && s.devices[a.Device] == d {
-			a.SrcMAC = [6]byte(mac)
-			set = append(set, a)
-		}
-	}
-	r.republish(s, s.snap.Adjacencies.With(set...))
 }

@@ -156,3 +156,17 @@ func neighborStates(snap *policy.Snapshot) (list []NeighborState) {
 }
 
 func hardwareAddr(mac [6]byte) string { return net.HardwareAddr(mac[:]).String() }
+
+// Stuck lists the workers that have not moved since the call before. A worker that sleeps moves too, every sleepMax.
+func (r *Router) Stuck() (stuck []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.workers {
+		if beats := w.beats.Load(); beats != w.lastBeats {
+			w.lastBeats = beats
+			continue
+		}
+		stuck = append(stuck, w.id)
+	}
+	return stuck
+}

@@ -43,11 +43,13 @@ type Worker struct {
 	// The control plane's part, which run never touches: the memory of each kind, and how many queues it has frames for.
 	umems     [umemKinds]*rings.UMEM
 	queuesMax [umemKinds]int
+	lastBeats uint64 // as Stuck saw them
 
 	count   counters
 	now     int64         // monotonic, ns, at the beginning of the batch
 	seconds uint32        // now in seconds
 	seen    atomic.Uint64 // epoch of the generation that it runs
+	beats   atomic.Uint64 // rounds of run: a worker that moves has more of them than a moment ago
 	adopted chan struct{} // rung when seen changes; holds one ring
 	done    chan struct{} // closed when run ends
 }
@@ -81,6 +83,7 @@ func (w *Worker) run() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
 	pin(w.cpu)
 	for w.follow() {
+		w.beats.Store(w.beats.Load() + 1)
 		n := 0
 		for i := range w.lane.in {
 			n += w.forward(&w.lane.in[i])

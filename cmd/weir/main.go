@@ -28,12 +28,11 @@ type commands struct {
 	Show    showCommand    `cmd:"" help:"Look at the running router: counters, ports, neighbors, workers."`
 	Reload  reloadCommand  `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
 	Lab     labCommand     `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
-	Perf    perfCommand    `cmd:"" help:"Line-rate testing."`
 }
 
 func main() {
 	var c commands
-	parser, err := kong.New(&c, kong.Name("weir"), kong.UsageOnError(),
+	parser, err := kong.New(&c, kong.Name("weir"), kong.Vars{"control": "/run/weir/control.sock"},
 		kong.Description("A multi-table policy router on AF_XDP."), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		panic(err) // the struct above is wrong

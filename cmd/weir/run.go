@@ -1,68 +1,144 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"weir/appliance"
+	"weir/mgmt"
 )
 
 type runCommand struct {
-	Config   string        `short:"c" required:"" placeholder:"FILE" help:"The configuration."`
-	Control  string        `default:"/run/weir/control.sock" placeholder:"SOCKET" help:"The local control socket (${default})."`
-	StateDir string        `default:"/run/weir" placeholder:"DIR" help:"Where to note what is changed in the kernel (${default})."`
-	Log      string        `default:"console" enum:"console,json" help:"Log format: console or json (${default})."`
-	IdleSpin time.Duration `default:"20us" help:"How long an idle worker may spin for the next packet before it sleeps (${default}); 0 never spins."`
+	Config    string        `short:"c" required:"" placeholder:"FILE" help:"The configuration."`
+	Control   string        `default:"${control}" placeholder:"SOCKET" help:"The local control socket (${default})."`
+	StateDir  string        `default:"/run/weir" placeholder:"DIR" help:"Where to note what is changed in the kernel (${default})."`
+	Log       string        `default:"console" enum:"console,json" help:"Log format: console or json (${default})."`
+	IdleSpin  time.Duration `default:"20us" help:"How long an idle worker may spin for the next packet before it sleeps (${default}); 0 never spins."`
+	RingSize  int           `default:"2048" help:"Entries of each AF_XDP ring, a power of two (${default})."`
+	HugePages bool          `help:"Keep frames in 2 MiB pages (vm.nr_hugepages must allow it)."`
 }
 
+// Run is the router's life, from the first commit to the signal that ends it.
 func (c *runCommand) Run() error {
-	config, err := load(c.Config)
+	log, err := newLogger(c.Log)
 	if err != nil {
 		return err
 	}
-	log, err := zap.NewDevelopment()
-	if err != nil {
-		return err
-	}
-	router, err := appliance.New(appliance.Options{CPUs: config.System.Workers, IdleSpin: c.IdleSpin, StateDir: c.StateDir}, log)
-	if err != nil {
-		return err
-	}
-	defer router.Close()
-	if err := router.Prepare(config.Snapshot); err != nil {
-		return err
-	}
-	if _, err := router.Publish(); err != nil {
-		return err
-	}
-	daemon.SdNotify(false, daemon.SdNotifyReady)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
-	for s := range signals {
-		switch s {
-		case syscall.SIGUSR1:
-			fmt.Printf("%+v\n", router.State())
-			continue
-		case syscall.SIGHUP:
-			config, err := load(c.Config)
-			if err != nil {
-				continue
-			}
-			if err := router.Prepare(config.Snapshot); err != nil {
-				log.Error("reload", zap.Error(err))
-				continue
-			}
-			_, err = router.Publish()
-			log.Info("reloaded", zap.Error(err))
-			continue
+	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere; nothing is lost
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+
+	var router *appliance.Router
+	engine := mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
+		r, err := appliance.New(appliance.Options{
+			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
+		}, log)
+		if err != nil {
+			return nil, err
 		}
-		return router.Close()
+		router = r
+		return r, nil
+	}, log)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	first := engine.Start(ctx)
+	if !first.OK() {
+		printProblems(first.Problems)
+		err := silent{exitRefused}
+		if first.Failed != "" {
+			fmt.Fprintln(os.Stderr, "weir:", first.Failed)
+		}
+		if router != nil {
+			return errors.Join(err, router.Close())
+		}
+		return err
 	}
-	return nil
+	printProblems(first.Problems)
+
+	serving := make(chan error, 1)
+	if err := os.MkdirAll(filepath.Dir(c.Control), 0o755); err != nil {
+		return errors.Join(fmt.Errorf("make control socket: %w", err), router.Close())
+	}
+	go func() { serving <- mgmt.Serve(ctx, c.Control, controlCommands(engine, router)) }()
+	notify(log, daemon.SdNotifyReady)
+	go watchdog(ctx, router, log)
+
+	failure := live(ctx, engine, signals, serving, log)
+	notify(log, daemon.SdNotifyStopping)
+	stop()
+	return errors.Join(failure, router.Close())
+}
+
+// live reloads on SIGHUP and returns on any other signal, or when the control socket fails.
+func live(ctx context.Context, engine *mgmt.Engine, signals <-chan os.Signal, serving <-chan error, log *zap.Logger) error {
+	for {
+		select {
+		case err := <-serving:
+			return fmt.Errorf("serve control socket: %w", err)
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				log.Info("stopping", zap.Stringer("signal", s))
+				return nil
+			}
+			reload(ctx, engine, log)
+		}
+	}
+}
+
+// reload commits the file as it is now. The engine logs the outcome.
+func reload(ctx context.Context, engine *mgmt.Engine, log *zap.Logger) mgmt.Report {
+	notify(log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+	defer notify(log, daemon.SdNotifyReady)
+	return engine.Reload(ctx)
+}
+
+// notify tells systemd, where that started us.
+func notify(log *zap.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("notify service manager", zap.Error(err))
+	}
+}
+
+// watchdog tells systemd that all is well, as long as every worker moves.
+func watchdog(ctx context.Context, router *appliance.Router, log *zap.Logger) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if stuck := router.Stuck(); len(stuck) > 0 {
+				log.Error("workers do not move", zap.Ints("workers", stuck))
+				continue
+			}
+			notify(log, daemon.SdNotifyWatchdog)
+		}
+	}
+}
+
+func newLogger(format string) (*zap.Logger, error) {
+	config := zap.NewProductionConfig()
+	config.Encoding = format
+	config.Sampling = nil // nothing is logged per packet, so nothing needs thinning
+	config.EncoderConfig.EncodeTime = zapcore.RFC3339TimeEncoder
+	config.EncoderConfig.EncodeLevel = zapcore.LowercaseLevelEncoder
+	config.DisableStacktrace = true
+	config.DisableCaller = true
+	return config.Build()
 }
