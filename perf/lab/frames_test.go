@@ -2,12 +2,9 @@ package lab
 
 import (
 	"bytes"
-	"io"
 	"net/netip"
 	"testing"
 )
-
-func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 // broadcast is a frame that no stack answers: an experimental EtherType.
 func broadcast(tags ...byte) []byte {
@@ -80,5 +77,33 @@ func TestVLAN(t *testing.T) {
 			}
 			check(t, wrong.Close(), wrong.Close(), b.WaitDevice(ctx, "v1", false))
 		})
+	}
+}
+
+// TestNoMerge: with NoMerge, TCP segments are captured as they were on the wire; without, the test would see others.
+func TestNoMerge(t *testing.T) {
+	r := newRouted(t)
+	ctx := testContext(t)
+	longest := func(h *Host, device string) (size int, err error) {
+		frames := must[*FrameSocket](t)(h.OpenFrames(device))
+		s := must[*TCPServer](t)(r.server.ListenTCP(netip.AddrPortFrom(server4, 0)))
+		must[TCPResult](t)(r.client.SendTCP(ctx, TCPOptions{To: s.Address(), Bytes: 4 << 20}))
+		fin := func(f Frame) bool { return len(f.Data) > 47 && f.Data[23] == 6 && f.Data[47]&1 != 0 }
+		for {
+			f := must[Frame](t)(frames.Receive(ctx))
+			size = max(size, len(f.Data))
+			if f.Finished && err == nil {
+				err = VerifyChecksums(f.Data)
+			}
+			if fin(f) {
+				return size, err
+			}
+		}
+	}
+	if size, err := longest(r.router, "em0"); size != 1514 || err != nil {
+		t.Errorf("em0, no merging: longest frame %d, %v", size, err)
+	}
+	if size, err := longest(r.server, "eth0"); size <= 1514 {
+		t.Errorf("server, merging: longest frame %d, %v", size, err)
 	}
 }

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"testing"
@@ -74,15 +76,15 @@ func TestTCP(t *testing.T) {
 	ctx := testContext(t)
 	r.families(t, func(t *testing.T, client, router, server netip.Addr) {
 		s := must[*TCPServer](t)(r.server.ListenTCP(netip.AddrPortFrom(server, 5001)))
-		const bytes = 8<<20 + 13
+		const length = 8<<20 + 13
 		result := must[TCPResult](t)(r.client.SendTCP(ctx, TCPOptions{
-			To: s.Address(), Bytes: bytes, SourcePort: 40000, IPOptions: IPOptions{Source: client, TOS: 0x20},
+			To: s.Address(), Bytes: length, SourcePort: 40000, IPOptions: IPOptions{Source: client, TOS: 0x20},
 		}))
-		if result.Server != "server" || result.Bytes != bytes || result.BitsPerSecond() <= 0 {
+		if result.Server != "server" || result.Bytes != length || result.BitsPerSecond() <= 0 {
 			t.Errorf("result %+v", result)
 		}
 		got := <-s.Received()
-		if got.Err != nil || got.Bytes != bytes || got.From != netip.AddrPortFrom(client, 40000) {
+		if got.Err != nil || got.Bytes != length || got.From != netip.AddrPortFrom(client, 40000) {
 			t.Errorf("received %+v", got)
 		}
 		t.Logf("%.2f Gbit/s", result.BitsPerSecond()/1e9)
@@ -93,32 +95,23 @@ func TestTCP(t *testing.T) {
 	})
 }
 
-// corrupt changes one byte of a stream.
-type corrupt struct{ at int }
-
-func (c *corrupt) change(b []byte) {
-	if c.at >= 0 && c.at < len(b) {
-		b[c.at] ^= 1
-	}
-	c.at -= len(b)
-}
-
 func TestTCPNoticesDamage(t *testing.T) {
 	const length = 3 * tcpBlock
 	stream := make([]byte, tcpHeaderBytes+length)
-	stream[7], stream[13], stream[14] = 42, byte(length>>16), byte(length>>8&0xff)
+	binary.BigEndian.PutUint64(stream, 42)
+	binary.BigEndian.PutUint64(stream[8:], length)
 	newContent(42).fill(stream[tcpHeaderBytes:])
-	if n, _, err := receiveContent(newReader(stream)); err != nil || n != length {
+	if n, _, err := receiveContent(bytes.NewReader(stream)); err != nil || n != length {
 		t.Fatalf("intact: %d, %v", n, err)
 	}
 	for _, at := range []int{0, 1, tcpBlock - 1, tcpBlock, length - 1} {
 		damaged := append([]byte(nil), stream...)
-		(&corrupt{at + tcpHeaderBytes}).change(damaged)
-		if _, difference, err := receiveContent(newReader(damaged)); !errors.Is(err, ErrContent) || difference != int64(at) {
+		damaged[tcpHeaderBytes+at] ^= 1
+		if _, difference, err := receiveContent(bytes.NewReader(damaged)); !errors.Is(err, ErrContent) || difference != int64(at) {
 			t.Errorf("damage at %d: found at %d, %v", at, difference, err)
 		}
 	}
-	if _, _, err := receiveContent(newReader(stream[:len(stream)-5])); err == nil || errors.Is(err, ErrContent) {
+	if _, _, err := receiveContent(bytes.NewReader(stream[:len(stream)-5])); err == nil || errors.Is(err, ErrContent) {
 		t.Errorf("cut short: %v", err)
 	}
 }
