@@ -142,7 +142,7 @@ func (s *services) probe(ctx context.Context, from *lab.Host, f flow, e ends, p 
 	to := netip.AddrPortFrom(e.to, f.dport)
 	switch p {
 	case icmp:
-		return s.probePing(ctx, from, lab.PingOptions{IPOptions: options, To: e.to, ID: uint16(number)})
+		return s.probePing(ctx, from, lab.PingOptions{IPOptions: options, To: e.to, ID: uint16(number), Timeout: probeTimeout})
 	case tcp:
 		result, err := from.SendTCP(ctx, lab.TCPOptions{IPOptions: options, To: to, SourcePort: sourcePort(number), Bytes: tcpBytes})
 		if err != nil {
@@ -168,17 +168,15 @@ func (s *services) probePing(ctx context.Context, from *lab.Host, o lab.PingOpti
 }
 
 func (s *services) probeUDP(ctx context.Context, from *lab.Host, o lab.UDPOptions) outcome {
+	arrived := s.awaitUDP(ctx, o.To, o.Count)
 	sent, err := from.SendUDP(ctx, o)
 	if err != nil {
 		return outcome{err: err}
 	}
+	<-arrived
 	var out outcome
 	for name := range s.uplinks {
-		receiver := s.udp[name][o.To]
-		if err := receiver.WaitQuiet(ctx, 100*time.Millisecond); err != nil {
-			return outcome{err: err}
-		}
-		report := receiver.Report().Flows[o.Flow]
+		report := s.udp[name][o.To].Report().Flows[o.Flow]
 		if report.Received == 0 {
 			continue
 		}
@@ -190,6 +188,27 @@ func (s *services) probeUDP(ctx context.Context, from *lab.Host, o lab.UDPOption
 	}
 	slices.Sort(out.arrived)
 	return out
+}
+
+// awaitUDP closes its result when one of the uplinks has received that many more datagrams, or when ctx ends.
+func (s *services) awaitUDP(ctx context.Context, to netip.AddrPort, count uint64) <-chan struct{} {
+	arrived := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	for name := range s.uplinks {
+		receiver := s.udp[name][to]
+		before := receiver.Report()
+		waiting.Go(func() {
+			defer cancel()
+			_ = receiver.WaitCount(ctx, before.Received+before.Foreign+count)
+		})
+	}
+	go func() {
+		waiting.Wait()
+		cancel()
+		close(arrived)
+	}()
+	return arrived
 }
 
 // judge compares what weir said with what happened. nil: they agree.

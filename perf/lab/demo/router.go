@@ -58,7 +58,7 @@ func startWeir(ctx context.Context, n *network, binary, config string) (_ *weir,
 	}
 	defer notify.Close()
 	w.process, err = n.hosts[router].Start(context.WithoutCancel(ctx), lab.Command{
-		Name: binary, Args: []string{"run", "-c", w.config, "--control", w.control}, Env: []string{notify.Env()},
+		Name: binary, Args: []string{"run", "-c", w.config, "--control", w.control, "--state-dir", filepath.Join(dir, "state")}, Env: []string{notify.Env()},
 	})
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (w *weir) explain(ctx context.Context, f flow, e ends, p protocol, sport ui
 
 // counters asks the running router for its counters, as text.
 func (w *weir) counters(ctx context.Context) (string, error) {
-	out, err := w.ask(ctx, "show", "counters", "--control", w.control)
+	out, err := w.ask(ctx, "show", "--control", w.control, "counters")
 	return string(out), err
 }
 

@@ -35,7 +35,7 @@ func runShell(ctx context.Context, o Options, n *network, w *weir, r *report) er
 	r.printf("  ping -c 3 -I %s %s\n", bobby[0], known[0])
 	r.printf("  tcpdump -ni eth0\n")
 	r.printf("  %s explain -c %s \\\n      iif=em0 src=%s dst=%s proto=tcp dport=80\n", o.Binary, w.config, alice[0], known[0])
-	r.printf("  %s show counters --control %s\n", o.Binary, w.control)
+	r.printf("  %s show --control %s counters\n", o.Binary, w.control)
 	r.printf("\nThis shell is in %s. When it ends, the laboratory goes.\n", r.paint(bold, o.ShellHost))
 
 	shell := os.Getenv("SHELL")
