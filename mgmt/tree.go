@@ -63,7 +63,7 @@ func parseTree(text []byte) (root node, err error) {
 	if err := checkText(text); err != nil {
 		return node{}, err
 	}
-	tokens, err := lex(strings.TrimPrefix(string(text), "\ufeff"))
+	tokens, err := lex(string(text))
 	var syntax *syntaxError
 	if errors.As(err, &syntax) { // in quotes that span lines, the lexer counts one too many
 		syntax.at.line = min(syntax.at.line, uint32(bytes.Count(text, []byte("\n"))+1))
@@ -102,8 +102,10 @@ func checkText(text []byte) error {
 	return nil
 }
 
-// lex returns the tokens of text without its comments.
+// lex returns the tokens of text without its comments. The lexer counts the two bytes of a CRLF as two lines in
+// comments and quotes, so it never sees them.
 func lex(text string) (token.Tokens, error) {
+	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
 	var s scanner.Scanner
 	s.Init(text)
 	var tokens token.Tokens
