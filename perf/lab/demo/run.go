@@ -99,10 +99,11 @@ func withRouter(ctx context.Context, o Options, f func(*network, *weir) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	if err := f(n, w); err != nil {
-		return err
+	err = f(n, w)
+	if ctx.Err() != nil { // then everything fails somehow, and how does not matter
+		return fmt.Errorf("interrupted: %w", context.Cause(ctx))
 	}
-	return context.Cause(ctx)
+	return err
 }
 
 // sendFlows sends every flow by every protocol of it, in both families, and prints what became of it.
