@@ -19,6 +19,5 @@ type counters struct {
 	unsent    atomic.Uint64             // ICMP errors not made because none may be sent about such a packet
 	waiting   atomic.Int64              // packets in waiting rooms now
 	drops     [packet.End]atomic.Uint64 // by reason
-	sleeps    atomic.Uint64
-	batches   atomic.Uint64
+	sleeps    atomic.Uint64             // times that it slept in ppoll
 }

@@ -83,16 +83,25 @@ func (u *UMEM) attachQueue(fd, index int, name string) (*Queue, error) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for id := 1; id <= queuesMax; id++ {
+	id, ok := u.identifier()
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("a worker has at most %d queues", queuesMax), q.unmapRings(), unix.Close(fd))
+	}
+	q.ID, u.queues[id] = id, q
+	if u.first < 0 {
+		u.first = fd
+	}
+	return q, nil
+}
+
+// identifier finds one that no queue has. The caller holds the lock.
+func (u *UMEM) identifier() (id uint8, ok bool) {
+	for id := uint8(1); id <= queuesMax; id++ {
 		if u.queues[id] == nil && !u.closing[id] {
-			q.ID, u.queues[id] = uint8(id), q
-			if u.first < 0 {
-				u.first = fd
-			}
-			return q, nil
+			return id, true
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("a worker has at most %d queues", queuesMax), q.unmapRings(), unix.Close(fd))
+	return 0, false
 }
 
 func (q *Queue) mapRings(size int) error {

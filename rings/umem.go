@@ -166,6 +166,9 @@ func (u *UMEM) Census() (c Census) {
 // the queue and the control plane has closed it: then the kernel no longer writes to them. Doing it twice does nothing
 // the second time.
 func (u *UMEM) Reclaim(id uint8) {
+	if id == placeFree || id == placeWorker {
+		panic("rings: chunks reclaimed from what is not a queue")
+	}
 	for i, p := range u.place {
 		if p == id {
 			u.place[i] = placeFree

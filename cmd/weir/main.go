@@ -21,7 +21,12 @@ type silent struct{ status int }
 
 func (e silent) Error() string { return fmt.Sprintf("exit status %d", e.status) }
 
+// version is set by the build.
+var version = "unknown"
+
 type commands struct {
+	Version kong.VersionFlag `help:"Print the version."`
+
 	Run     runCommand     `cmd:"" help:"Run the router in the foreground. SIGHUP reloads, SIGTERM stops."`
 	Check   checkCommand   `cmd:"" help:"Check a configuration: every error, with its place. Needs no root and no ports."`
 	Explain explainCommand `cmd:"" help:"Say what becomes of a packet, and why. Needs no root and no ports."`
@@ -32,7 +37,7 @@ type commands struct {
 
 func main() {
 	var c commands
-	parser, err := kong.New(&c, kong.Name("weir"), kong.Vars{"control": "/run/weir/control.sock"},
+	parser, err := kong.New(&c, kong.Name("weir"), kong.Vars{"control": "/run/weir/control.sock", "version": "weir " + version},
 		kong.Description("A multi-table policy router on AF_XDP."), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		panic(err) // the struct above is wrong

@@ -1,0 +1,64 @@
+# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang) and `image` (buildah or docker).
+
+GO      ?= go
+BIN     := bin/weir
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo shell test race lint generate fuzz bench peers container install clean need-root
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+build: ## build bin/weir, static
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/weir
+
+demo: need-root build ## real traffic through weir in a laboratory of namespaces (root)
+	$(BIN) lab demo
+
+shell: need-root build ## the same laboratory, with a shell inside (root)
+	$(BIN) lab shell
+
+test: need-root ## all tests, on real AF_XDP sockets in namespaces (root)
+	$(GO) test -buildvcs=false ./...
+
+race: need-root ## all tests under the race detector, and rings with checkptr (root, cgo)
+	CGO_ENABLED=1 $(GO) test -buildvcs=false -race ./...
+	$(GO) test -buildvcs=false -gcflags=all=-d=checkptr ./rings/...
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+generate: ## compile the BPF programs again (clang-14, llvm-strip-14)
+	$(GO) generate ./...
+
+FUZZTIME ?= 60s
+fuzz: ## run every fuzz target for FUZZTIME (60s)
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+bench: ## the benchmarks of the packages
+	$(GO) test -buildvcs=false -run '^$$' -bench . ./fib ./policy/... ./rings ./appliance
+
+peers: need-root build ## weir beside the I/O floor and the kernel, on one testbed (root)
+	$(BIN) perf peers
+
+container: ## build the container image with docker or buildah
+	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi
+
+PREFIX ?= /usr/local
+install: build ## install the binary below PREFIX (/usr/local)
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/weir
+
+clean: ## remove what was built
+	rm -rf bin
+
+need-root:
+	@test "$$(id -u)" = 0 || { echo "This needs root, to make network namespaces and load BPF programs: run it as root or with sudo."; exit 1; }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rooms is the table of ARCHITECTURE.md: what each folder may import of weir. A folder that is not listed may not exist.
+var rooms = map[string][]string{
+	"rings/steer":   {},
+	"rings":         {"rings/steer"},
+	"policy/packet": {},
+	"fib":           {},
+	"policy":        {"policy/packet", "fib"},
+	"appliance":     {"rings", "policy/packet", "policy", "fib"},
+	"mgmt":          {"policy", "policy/packet", "fib"},
+	"perf/lab":      {},
+	"perf/lab/demo": {"perf/lab"},
+	"perf":          {"rings", "policy/packet", "perf/lab"},
+	"cmd/weir":      {"appliance", "mgmt", "perf", "perf/lab/demo"},
+}
+
+// keepers says who alone may import a module.
+var keepers = map[string][]string{
+	"github.com/asavie/xdp":      {"rings"},
+	"github.com/cilium/ebpf":     {"rings", "rings/steer", "perf"},
+	"github.com/gaissmai/bart":   {"fib"},
+	"github.com/goccy/go-yaml":   {"mgmt"},
+	"github.com/alecthomas/kong": {"cmd/weir"},
+}
+
+// TestImports parses the sources, rather than asking `go list`, so that go test sees what it depends on and never
+// answers from its cache for a tree that has changed.
+func TestImports(t *testing.T) {
+	const root = "../.."
+	seen := make(map[string]bool)
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		room := path.Dir(filepath.ToSlash(relative))
+		allowed, ok := rooms[room]
+		if !ok {
+			t.Errorf("%s: folder %s is not in the table of rooms", relative, room)
+			return nil
+		}
+		seen[room] = true
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			check(t, relative, room, allowed, imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("room %s of the table has no Go files", room)
+		}
+	}
+}
+
+func check(t *testing.T, file, room string, allowed []string, imported string) {
+	isTest := strings.HasSuffix(file, "_test.go")
+	if other, ok := strings.CutPrefix(imported, "weir/"); ok {
+		self := other == room // an external test package imports its own
+		lab := isTest && (other == "perf/lab" || room == "cmd/weir")
+		if !self && !lab && !slices.Contains(allowed, other) {
+			t.Errorf("%s: %s may not import %s", file, room, other)
+		}
+		return
+	}
+	for module, who := range keepers {
+		if (imported == module || strings.HasPrefix(imported, module+"/")) && !isTest && !slices.Contains(who, room) {
+			t.Errorf("%s: only %v may import %s", file, who, module)
+		}
+	}
+}

@@ -1,0 +1,25 @@
+// Package perf measures routers.
+//
+// [Peers] puts weir beside what it should be judged by on one machine: the I/O floor, which is the least that a
+// forwarder over AF_XDP can do ([RunFloor]), and the kernel's own forwarding. All three stand in the same place of the
+// same testbed and take turns:
+//
+//	core 0                    core 1                                  core 1, in softirq
+//	┌──────────┐  veth   ┌────────────────────────────────┐  veth   ┌───────────┐
+//	│ generator├────────►│ em0   weir, floor, kernel   em1├────────►│ counter   │
+//	│ (BPF)    │         │                                │         │ (XDP)     │
+//	└──────────┘         └────────────────────────────────┘         └───────────┘
+//
+// The generator is a BPF program that the kernel runs over live frames (BPF_PROG_TEST_RUN), several million a second,
+// paced. The counter is an XDP program that drops what it counts. Everything that the router's packets cost, receive
+// path included, is done by threads on core 1 which are timed: the router's worker, and the NAPI threads of its ports.
+//
+// What to beware of:
+//   - Absolute figures of a virtual machine drift by a factor of two. Only ratios of one round mean anything, and only
+//     the median of several rounds, with its range.
+//   - A busy machine takes time from core 1. Each window tells how much (Window.Foreign); a report tells the worst.
+//   - What the counter costs is part of every peer's figures, on veth: the kernel runs it in the softirq of whoever
+//     transmits. Thereby ratios come out closer to 1 than with a wire in between.
+//   - An AF_XDP socket's ring that overflows makes every packet dearer. So the best loss-free rate is reported beside
+//     the best rate of all.
+package perf
