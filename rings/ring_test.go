@@ -30,7 +30,9 @@ func TestRingTwin(t *testing.T) {
 		twinRing(t, func(n uint64) uint64 { return n })
 	})
 	t.Run("descriptors", func(t *testing.T) {
-		twinRing(t, func(n uint64) unix.XDPDesc { return unix.XDPDesc{Addr: n, Len: uint32(n) ^ 0x5555, Options: uint32(n) + 7} })
+		twinRing(t, func(n uint64) unix.XDPDesc {
+			return unix.XDPDesc{Addr: n, Len: uint32(n) ^ 0x5555, Options: uint32(n) + 7}
+		})
 	})
 }
 
