@@ -2,13 +2,13 @@ package rings
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"weir/rings/ethtool"
 )
 
 // Features are the XDP abilities that a driver announces by the netdev generic netlink family (Linux 6.3;
@@ -67,42 +67,26 @@ func xdpFeatures(ifindex int) (Features, bool) {
 	return featuresUnknown, false
 }
 
-// queueCount asks the driver how many queues a netdev has now (ethtool -l): those that both receive and transmit.
-// It is asked after XDP is attached, because some drivers change the number then.
-func queueCount(name string) (int, error) {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return 0, fmt.Errorf("open ethtool: %w", err)
-	}
-	defer e.Close()
-	c, err := e.GetChannels(name)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return 1, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("get queues of %s: %w", name, err)
-	}
-	return max(1, int(c.CombinedCount)+int(min(c.RxCount, c.TxCount))), nil
-}
-
 // disableVLANOffload makes the NIC leave VLAN tags in the frames, where XDP sees them. It returns the features that were
-// on, for restoreOffload.
+// on, for RestoreOffloads.
 func disableVLANOffload(name string) (was []string, err error) {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return nil, fmt.Errorf("open ethtool: %w", err)
-	}
-	defer e.Close()
-	features, err := e.FeaturesWithState(name)
+	features, err := ethtool.Features(name)
 	if err != nil {
 		return nil, fmt.Errorf("get offloads of %s: %w", name, err)
 	}
+	off := make(map[string]bool)
 	for _, f := range []string{rxVLANOffload, rxVLANStagOffload} {
-		if s := features[f]; s.Active && s.Available && !s.NeverChanged {
-			was = append(was, f)
+		if features[f].Active && features[f].Changeable {
+			was, off[f] = append(was, f), false
 		}
 	}
-	return was, setOffloads(e, name, was, false)
+	if len(was) == 0 {
+		return nil, nil
+	}
+	if err := ethtool.SetFeatures(name, features, off); err != nil {
+		return nil, fmt.Errorf("switch offloads %v of %s off: %w", was, name, err)
+	}
+	return was, nil
 }
 
 // RestoreOffloads switches features of a netdev on again. It is also for what an earlier process left behind.
@@ -110,24 +94,16 @@ func RestoreOffloads(name string, features []string) error {
 	if len(features) == 0 {
 		return nil
 	}
-	e, err := ethtool.NewEthtool()
+	have, err := ethtool.Features(name)
 	if err != nil {
-		return fmt.Errorf("open ethtool: %w", err)
+		return fmt.Errorf("get offloads of %s: %w", name, err)
 	}
-	defer e.Close()
-	return setOffloads(e, name, features, true)
-}
-
-func setOffloads(e *ethtool.Ethtool, name string, features []string, on bool) error {
-	if len(features) == 0 {
-		return nil
-	}
-	change := make(map[string]bool, len(features))
+	on := make(map[string]bool)
 	for _, f := range features {
-		change[f] = on
+		on[f] = true
 	}
-	if err := e.Change(name, change); err != nil {
-		return fmt.Errorf("set offloads %v of %s to %v: %w", features, name, on, err)
+	if err := ethtool.SetFeatures(name, have, on); err != nil {
+		return fmt.Errorf("switch offloads %v of %s on: %w", features, name, err)
 	}
 	return nil
 }

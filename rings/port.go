@@ -7,9 +7,9 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
+	"weir/rings/ethtool"
 	"weir/rings/steer"
 )
 
@@ -123,7 +123,7 @@ func (p *Port) attach(own *steer.Own) (err error) {
 		return err
 	}
 	p.XDP = got.String()
-	queues, err := queueCount(p.Name)
+	queues, err := ethtool.Queues(p.Name)
 	if err != nil {
 		return err
 	}
@@ -270,12 +270,7 @@ func (p *Port) Close() error {
 }
 
 func driverName(name string) string {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return "unknown"
-	}
-	defer e.Close()
-	driver, err := e.DriverName(name)
+	driver, err := ethtool.Driver(name)
 	if err != nil {
 		return "unknown"
 	}

@@ -15,13 +15,14 @@ import (
 // rooms is the table of ARCHITECTURE.md: what each folder may import of weir. A folder that is not listed may not exist.
 var rooms = map[string][]string{
 	"rings/steer":   {},
-	"rings":         {"rings/steer"},
+	"rings/ethtool": {},
+	"rings":         {"rings/steer", "rings/ethtool"},
 	"policy/packet": {},
 	"fib":           {},
 	"policy":        {"policy/packet", "fib"},
 	"appliance":     {"rings", "policy/packet", "policy", "fib"},
 	"mgmt":          {"policy", "policy/packet", "fib"},
-	"perf/lab":      {},
+	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
 	"cmd/weir":      {"appliance", "mgmt", "perf", "perf/lab/demo"},

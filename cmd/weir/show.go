@@ -54,7 +54,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" passthrough:"partial" help:"counters, ports, neighbors or workers; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"counters, ports, neighbors or workers; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.

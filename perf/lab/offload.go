@@ -5,22 +5,24 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"weir/rings/ethtool"
 )
 
 // SetFeatures switches offloads of a device by the names that `ethtool -k` of the kernel uses ("rx-gro",
 // "tx-checksum-ip-generic"). Features that the device does not have, or cannot change, are an error unless they
 // already are as wanted.
 func (h *Host) SetFeatures(device string, want map[string]bool) error {
-	return h.changeFeatures(device, func(map[string]feature) map[string]bool { return want })
+	return h.changeFeatures(device, func(map[string]ethtool.Feature) map[string]bool { return want })
 }
 
 // DisableTransmitOffloads makes the kernel hand finished frames to the device: checksums computed, segments cut, VLAN
 // tags in place. What the device cannot do in the first place is left alone.
 func (h *Host) DisableTransmitOffloads(device string) error {
-	return h.changeFeatures(device, func(have map[string]feature) map[string]bool {
+	return h.changeFeatures(device, func(have map[string]ethtool.Feature) map[string]bool {
 		want := make(map[string]bool)
 		for name, f := range have {
-			if f.changeable && !f.held && isTransmitOffload(name) {
+			if f.Changeable && isTransmitOffload(name) {
 				want[name] = false
 			}
 		}
@@ -41,9 +43,9 @@ func isTransmitOffload(name string) bool {
 }
 
 // changeFeatures lets choose say which features should be on or off, changes those that are not, and checks the result.
-func (h *Host) changeFeatures(device string, choose func(have map[string]feature) map[string]bool) error {
+func (h *Host) changeFeatures(device string, choose func(have map[string]ethtool.Feature) map[string]bool) error {
 	err := h.Do(func() error {
-		have, err := readFeatures(device)
+		have, err := ethtool.Features(device)
 		if err != nil {
 			return err
 		}
@@ -53,23 +55,23 @@ func (h *Host) changeFeatures(device string, choose func(have map[string]feature
 			if !known && on {
 				return fmt.Errorf("no feature %s", name)
 			}
-			if known && f.active != on {
+			if known && f.Active != on {
 				change[name] = on
 			}
 		}
 		if len(change) == 0 {
 			return nil
 		}
-		if err := writeFeatures(device, have, change); err != nil {
+		if err := ethtool.SetFeatures(device, have, change); err != nil {
 			return err
 		}
-		after, err := readFeatures(device)
+		after, err := ethtool.Features(device)
 		if err != nil {
 			return err
 		}
 		for name, on := range change {
-			if after[name].active != on {
-				return fmt.Errorf("%s stays %v", name, after[name].active)
+			if after[name].Active != on {
+				return fmt.Errorf("%s stays %v", name, after[name].Active)
 			}
 		}
 		return nil
@@ -84,9 +86,9 @@ func (h *Host) changeFeatures(device string, choose func(have map[string]feature
 func (h *Host) Features(device string) (map[string]bool, error) {
 	features := make(map[string]bool)
 	err := h.Do(func() error {
-		have, err := readFeatures(device)
+		have, err := ethtool.Features(device)
 		for name, f := range have {
-			features[name] = f.active
+			features[name] = f.Active
 		}
 		return err
 	})
