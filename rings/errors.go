@@ -15,6 +15,7 @@ var (
 	ErrPermission = errors.New("not permitted: run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")
 	ErrMemlock    = errors.New("locked memory is limited: raise it with ulimit -l, LimitMEMLOCK=infinity or CAP_IPC_LOCK")
 	ErrZeroCopy   = errors.New("the driver does not offer zero-copy here")
+	ErrClosed     = errors.New("queue is closed")
 )
 
 // bindError says what an errno of bind(2) means for AF_XDP. asavie/xdp wraps none, so its text is looked at.

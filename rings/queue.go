@@ -18,11 +18,12 @@ type Queue struct {
 	rx   consumer[unix.XDPDesc]
 	comp consumer[uint64]
 
-	umem  *UMEM
-	fd    int
-	ID    uint8  // identifier within the UMEM, 1..254
-	Index int    // queue number of the netdev
-	Name  string // name of the netdev
+	umem    *UMEM
+	fd      int // -1 when closed
+	ifindex int
+	ID      uint8  // identifier within the UMEM, 1..254
+	Index   int    // queue number of the netdev
+	Name    string // name of the netdev
 
 	pending int // transmitted, not completed
 	maps    [4]mapping
@@ -66,6 +67,11 @@ func (q *Queue) Stats() QueueStats {
 
 // KernelStats returns the kernel's own counters of the socket (getsockopt XDP_STATISTICS).
 func (q *Queue) KernelStats() (s unix.XDPStatistics, err error) {
+	q.umem.mu.Lock() // keeps close from giving the descriptor away
+	defer q.umem.mu.Unlock()
+	if q.fd < 0 {
+		return s, fmt.Errorf("read statistics of queue %d of %s: %w", q.Index, q.Name, ErrClosed)
+	}
 	size := uint32(unsafe.Sizeof(s))
 	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(q.fd), unix.SOL_XDP, unix.XDP_STATISTICS,
 		uintptr(unsafe.Pointer(&s)), uintptr(unsafe.Pointer(&size)), 0)
@@ -76,8 +82,8 @@ func (q *Queue) KernelStats() (s unix.XDPStatistics, err error) {
 }
 
 // attachQueue maps the rings of a bound socket and makes it a queue of u. On failure the socket is closed.
-func (u *UMEM) attachQueue(fd, index int, name string) (*Queue, error) {
-	q := &Queue{umem: u, fd: fd, Index: index, Name: name}
+func (u *UMEM) attachQueue(fd, ifindex, index int, name string) (*Queue, error) {
+	q := &Queue{umem: u, fd: fd, ifindex: ifindex, Index: index, Name: name}
 	if err := q.mapRings(u.ringSize); err != nil {
 		return nil, errors.Join(err, q.unmapRings(), unix.Close(fd))
 	}
@@ -143,11 +149,15 @@ func (q *Queue) unmapRings() (err error) {
 }
 
 // close unmaps the rings and closes the socket. The worker must have let go of the queue, and gets its chunks back with
-// Reclaim afterwards. After a close in which an error is returned the queue is gone all the same.
+// Reclaim afterwards. After a close in which an error is returned the queue is gone all the same; a second
+// close does nothing.
 func (q *Queue) close() error {
 	u := q.umem
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if q.fd < 0 {
+		return nil
+	}
 	err := errors.Join(q.unmapRings(), unix.Close(q.fd))
 	u.queues[q.ID], u.closing[q.ID] = nil, true
 	if u.first == q.fd {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/asavie/xdp"
@@ -18,6 +19,19 @@ import (
 // opening serialises whatever opens sockets: asavie/xdp takes its bind flags from a package variable, and its ring mappings
 // are told from ours by looking at the process's mappings before and after.
 var opening sync.Mutex
+
+// releaseTime is how long a queue may still be busy after its last socket was closed: the kernel lets go of it in a work
+// item that waits for the RTNL lock (xp_release_deferred in net/xdp/xsk_buff_pool.c).
+const releaseTime = time.Second
+
+// whileBusy repeats what opens a queue, until the queue is really another's.
+func whileBusy(open func() error) error {
+	for deadline := time.Now().Add(releaseTime); ; time.Sleep(releaseTime / 100) {
+		if err := open(); !errors.Is(err, ErrQueueBusy) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
 
 // openUMEM makes a UMEM and its first socket, bound to queue of the netdev. The socket's rings are not mapped.
 func openUMEM(ifindex, queue int, o *UMEMOptions) (u *UMEM, fd int, err error) {
@@ -106,6 +120,11 @@ func (u *UMEM) share(ifindex, queue int) (int, error) {
 	defer u.mu.Unlock()
 	if u.first < 0 {
 		return u.register(ifindex, queue) // every earlier socket is closed: the memory is registered anew
+	}
+	for _, q := range u.queues {
+		if q != nil && q.ifindex == ifindex && q.Index == queue {
+			return -1, ErrQueueBusy // the kernel would share that queue's fill ring, and calls ours an invalid argument
+		}
 	}
 	fd, err := newSocket(u.ringSize)
 	if err != nil {
