@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"weir/perf/lab"
+)
+
+// asWeir makes the test program be weir: so the router under test is built as the test is, with -race if that is.
+const asWeir = "WEIR_TEST_IS_WEIR"
+
+// TestMain fails the run if anything is left when all tests are over.
+func TestMain(m *testing.M) {
+	if os.Getenv(asWeir) != "" {
+		main()
+		os.Exit(0)
+	}
+	code := m.Run()
+	if left, err := lab.Leftovers(); os.Geteuid() == 0 && (err != nil || len(left) > 0) {
+		fmt.Fprintln(os.Stderr, "left over:", left, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// testContext ends long after any test should have; unlike that of the test, it does for its cleanup too.
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// must returns the value, or ends the test.
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// need ends the test if something went wrong.
+func need(t testing.TB, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits until the condition holds. What it returns beside is said if it never does.
+func eventually(t *testing.T, what string, condition func() (ok bool, seen any)) {
+	t.Helper()
+	const patience = 20 * time.Second
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		ok, seen := condition()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s; seen last: %+v", patience, what, seen)
+		}
+	}
+}
+
+// perSecond is a rate that the machine can do: the race detector makes the router several times slower.
+func perSecond(rate float64) float64 {
+	if raceEnabled {
+		return rate / 4
+	}
+	return rate
+}
