@@ -8,9 +8,9 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"runtime"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"weir/perf/lab"
@@ -18,23 +18,23 @@ import (
 
 // stream describes the packets that a generator sends: UDP over IPv4, to addresses × ports flows in turn.
 type stream struct {
-	device       string
-	src, dst     net.HardwareAddr
-	from         netip.Addr // source address
-	to           netip.Addr // first destination
-	addresses    int        // destinations, consecutive
-	ports        int        // source ports, consecutive
-	port         uint16     // destination port: what the counter knows the stream by
-	sizes        Sizes
-	processorNum int // that it runs on
+	device    string
+	src, dst  net.HardwareAddr
+	from      netip.Addr // source address
+	to        netip.Addr // first destination
+	addresses int        // destinations, consecutive
+	ports     int        // source ports, consecutive
+	port      uint16     // destination port: what the counter knows the stream by
+	sizes     Sizes
+	cpu       int // that it runs on
 }
 
 const (
 	streamPort      = 9 // discard (RFC 863)
 	streamFirstPort = 1024
-	headersLen      = 50 // Ethernet, IPv4, UDP, sequence number
 	clockShift      = 16 // CLOCK_SHIFT of generator.c
 	batchMax        = 64
+	unpacedMax      = 20e6
 	burstPackets    = 16 // what veth moves at once (DEV_MAP_BULK_SIZE)
 )
 
@@ -47,9 +47,10 @@ type pace struct {
 	end      uint64 // ns
 }
 
-// paceFor computes the pace of a rate in packets per second (0: as fast as possible) for a time.
+// paceFor computes the pace of a rate in packets per second (0: as fast as possible, which no machine can at more than
+// unpacedMax) for a time.
 func paceFor(rate float64, window time.Duration) pace {
-	p := pace{batch: batchMax, limit: math.MaxUint32, end: uint64(window)}
+	p := pace{batch: batchMax, limit: uint64(unpacedMax * window.Seconds()), end: uint64(window)}
 	if rate <= 0 {
 		return p
 	}
@@ -123,54 +124,29 @@ func (g *generator) run(ctx context.Context, rate float64, window time.Duration)
 		_ = g.objects.Settings.Set(&set) // it is mapped memory
 	})
 	defer stop()
-	var sent offered
 	err := g.host.Do(func() error {
-		restore, err := pinUrgent(g.stream.processorNum)
+		restore, err := pinUrgent(g.stream.cpu)
 		if err != nil {
 			return err
 		}
 		defer restore()
-		for ctx.Err() == nil {
-			state, err := g.repeat(p)
-			sent.packets, sent.skipped = state.Sent, time.Duration(state.Skipped)
-			sent.time = time.Duration(state.Last + p.interval>>clockShift)
-			if err != nil {
-				return err
-			}
-			elapsed := uint64(monotonic() - int64(state.Start))
-			if state.Sent >= p.limit || state.Start != 0 && elapsed >= p.end {
-				return nil
-			}
-		}
-		return ctx.Err()
+		// A signal ends a run early; the library then starts it again from the beginning, and the state of the program
+		// makes it the rest. What is repeated beyond the end of the stream costs some 50 ns each.
+		_, err = g.objects.Generate.Run(&ebpf.RunOptions{
+			Data: g.frame, Repeat: uint32(p.limit), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: p.batch,
+		})
+		return err
 	})
+	var state generatorState
+	err = errors.Join(err, g.objects.State.Get(&state), ctx.Err())
+	sent := offered{packets: state.Sent, skipped: time.Duration(state.Skipped)}
+	if state.Sent > 0 {
+		sent.time = time.Duration(state.Last + p.interval>>clockShift)
+	}
 	if err != nil {
 		return sent, fmt.Errorf("send: %w", err)
 	}
 	return sent, nil
-}
-
-// repeat lets the kernel run the program over frames, for about 50 ms at the most: it listens to signals only, and
-// whatever repetitions are left over when the stream has ended are run all the same.
-func (g *generator) repeat(p pace) (state generatorState, err error) {
-	count := uint64(1 << 18)
-	if p.interval > 0 {
-		count = max(uint64(50*time.Millisecond)<<clockShift/p.interval, uint64(p.batch))
-	}
-	if err := g.objects.State.Get(&state); err != nil {
-		return state, err
-	}
-	count = min(count, p.limit-state.Sent)
-	attr := testRun{
-		program: uint32(g.objects.Generate.FD()), dataSize: uint32(len(g.frame)), data: &g.frame[0],
-		repeat: uint32(count), flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, batch: p.batch,
-	}
-	runErr := attr.do()
-	runtime.KeepAlive(g)
-	if errors.Is(runErr, unix.EINTR) {
-		runErr = nil // the state says how far it came
-	}
-	return state, errors.Join(runErr, g.objects.State.Get(&state))
 }
 
 func (g *generator) close() error { return g.objects.Close() }

@@ -79,6 +79,8 @@ SECTION("xdp") int generate(struct xdp_md *ctx)
 	u16 size = settings.size_max;
 	struct headers *h;
 
+	if (state.sent >= settings.limit)
+		return XDP_DROP; /* the repetitions that are left */
 	if (!state.start)
 		state.start = bpf_ktime_get_ns();
 	now = since_start();
@@ -97,8 +99,8 @@ SECTION("xdp") int generate(struct xdp_md *ctx)
 		state.due += settings.interval;
 	}
 	now >>= CLOCK_SHIFT;
-	if (state.sent >= settings.limit || now >= settings.end)
-		return XDP_DROP; /* the repetitions that are left */
+	if (now >= settings.end)
+		return XDP_DROP;
 
 	if (settings.sizes > 1) {
 		size = settings.size[sequence % settings.sizes & (SIZES_MAX - 1)];

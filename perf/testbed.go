@@ -1,0 +1,201 @@
+package perf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"weir/perf/lab"
+)
+
+// testbed is generator – router – counter, with one peer at a time in the router's place.
+type testbed struct {
+	lab     *lab.Lab
+	source  *lab.Host
+	router  *lab.Host
+	sink    *lab.Host
+	mac     map[string]net.HardwareAddr // of the ports, and of what is behind them, by port: "em0", "behind em0"
+	cpu     int                         // the router's
+	softirq int                         // thread that runs softirqs on cpu when there are too many to do at once
+	restore []func() error
+
+	generator *generator
+	counter   *counter
+}
+
+// Names and addresses of the testbed (RFC 5737). The stream goes to 10.0.0.0/8.
+const (
+	sourceDevice, sinkDevice = "eth0", "eth0"
+	portIn, portOut          = "em0", "em1"
+	sourcePrefix             = "192.0.2.10/24"
+	portInPrefix             = "192.0.2.1/24"
+	sinkPrefix               = "198.51.100.10/24"
+	portOutPrefix            = "198.51.100.1/24"
+	flowPrefix               = "10.0.0.0/8"
+)
+
+var (
+	sourceAddress = netip.MustParsePrefix(sourcePrefix).Addr()
+	sinkAddress   = netip.MustParsePrefix(sinkPrefix).Addr()
+	firstFlow     = netip.MustParsePrefix(flowPrefix).Addr()
+	ports         = []string{portIn, portOut}
+)
+
+// newTestbed builds it. The caller closes it.
+func newTestbed(o *PeersOptions) (t *testbed, err error) {
+	l, err := lab.New()
+	if err != nil {
+		return nil, err
+	}
+	t = &testbed{lab: l, cpu: o.RouterCPU, mac: make(map[string]net.HardwareAddr)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("build testbed: %w", err), t.close())
+		}
+	}()
+	if err := t.connect(); err != nil {
+		return nil, err
+	}
+	if err := t.addressKernel(); err != nil {
+		return nil, err
+	}
+	s := stream{
+		device: sourceDevice, src: t.mac["behind "+portIn], dst: t.mac[portIn], from: sourceAddress, to: firstFlow,
+		addresses: o.Addresses, ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
+	}
+	if t.generator, err = newGenerator(t.source, s); err != nil {
+		return nil, err
+	}
+	if t.counter, err = newCounter(t.sink, sinkDevice, s); err != nil {
+		return nil, err
+	}
+	if t.softirq, err = kernelThread(fmt.Sprintf("ksoftirqd/%d", t.cpu)); err != nil {
+		return nil, err
+	}
+	raised, err := raiseGroup(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	t.restore = append(t.restore, raised)
+	return t, nil
+}
+
+func (t *testbed) connect() (err error) {
+	if t.source, err = t.lab.Host("source"); err != nil {
+		return err
+	}
+	if t.router, err = t.lab.Host("router"); err != nil {
+		return err
+	}
+	if t.sink, err = t.lab.Host("sink"); err != nil {
+		return err
+	}
+	for port, end := range map[string]struct {
+		host            *lab.Host
+		device          string
+		prefix, address string
+	}{
+		portIn:  {t.source, sourceDevice, sourcePrefix, portInPrefix},
+		portOut: {t.sink, sinkDevice, sinkPrefix, portOutPrefix},
+	} {
+		if _, err := t.lab.Link(end.host, end.device, t.router, port, lab.LinkOptions{
+			AddressesA: []string{end.prefix}, AddressesB: []string{end.address},
+		}); err != nil {
+			return err
+		}
+		if t.mac[port], err = t.router.MAC(port); err != nil {
+			return err
+		}
+		if t.mac["behind "+port], err = end.host.MAC(end.device); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addressKernel gives the router's kernel what it needs to forward, but for leave to do so.
+func (t *testbed) addressKernel() error {
+	return errors.Join(
+		t.router.AddNeighbor(portIn, sourceAddress, t.mac["behind "+portIn]),
+		t.router.AddNeighbor(portOut, sinkAddress, t.mac["behind "+portOut]),
+		t.router.AddRoute(lab.Route{To: flowPrefix, Via: sinkAddress.String()}),
+		t.router.SetSysctl("net/ipv4/ip_early_demux", "0"),
+		t.forwardInKernel(false),
+	)
+}
+
+// forwardInKernel says whether the router's kernel forwards. While another peer runs it must not: what that leaves to
+// the kernel would count as its own.
+func (t *testbed) forwardInKernel(on bool) error {
+	value := "0"
+	if on {
+		value = "1"
+	}
+	return t.router.SetSysctl("net/ipv4/ip_forward", value)
+}
+
+// threadNAPI moves the receive path of the router's ports into threads, binds these to the router's CPU and makes them
+// urgent. Attaching or detaching an XDP program may make new threads, so it is called anew for every peer.
+func (t *testbed) threadNAPI() (tids []int, err error) {
+	for _, port := range ports {
+		if err := t.router.SetSysfs("class/net/"+port+"/threaded", "1"); err != nil {
+			return nil, err
+		}
+		index, err := t.router.Index(port)
+		if err != nil {
+			return nil, err
+		}
+		var found []int
+		if err := t.router.Do(func() (err error) {
+			found, err = napiThreads(index)
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("thread receive path of %s: %w", port, err)
+		}
+		for _, tid := range found {
+			if err := errors.Join(pinThread(tid, t.cpu), makeUrgent(tid)); err != nil {
+				return nil, fmt.Errorf("thread receive path of %s: %w", port, err)
+			}
+		}
+		tids = append(tids, found...)
+	}
+	return tids, nil
+}
+
+// check sends a few packets at a slow rate and wants every one of them back.
+func (t *testbed) check(ctx context.Context) error {
+	before, err := t.counter.read()
+	if err != nil {
+		return err
+	}
+	sent, err := t.generator.run(ctx, checkRate, checkWindow)
+	if err != nil {
+		return err
+	}
+	after, err := t.counter.settle(ctx, before, sent.packets)
+	if err != nil {
+		return err
+	}
+	if got := after.Frames - before.Frames; got == 0 || got > sent.packets {
+		return fmt.Errorf("check forwarding: %d of %d packets arrived", got, sent.packets)
+	}
+	return nil
+}
+
+// close takes everything down.
+func (t *testbed) close() error {
+	var errs []error
+	for i := len(t.restore) - 1; i >= 0; i-- {
+		errs = append(errs, t.restore[i]())
+	}
+	if t.generator != nil {
+		errs = append(errs, t.generator.close())
+	}
+	if t.counter != nil {
+		errs = append(errs, t.counter.close())
+	}
+	return errors.Join(append(errs, t.lab.Close())...)
+}
