@@ -30,7 +30,7 @@ func bindError(err error) error {
 		return fmt.Errorf("bind: %w", ErrPermission)
 	case is(unix.ENOBUFS), is(unix.ENOMEM):
 		return fmt.Errorf("bind: %w", ErrMemlock)
-	case is(unix.EOPNOTSUPP), is(unix.EINVAL) && strings.Contains(err.Error(), "zero"):
+	case is(unix.EOPNOTSUPP):
 		return fmt.Errorf("bind: %w", ErrZeroCopy)
 	}
 	return fmt.Errorf("bind: %w", err)

@@ -61,12 +61,15 @@ func testContext(tb testing.TB) context.Context {
 // eventually waits for a condition that the kernel or another goroutine brings about. The condition may do work.
 func eventually(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(patience); !condition(); pause() {
 		if time.Now().After(deadline) {
 			tb.Fatalf("gave up waiting: %s", what)
 		}
 	}
 }
+
+// pause lets others run, between two looks at a condition.
+func pause() { time.Sleep(100 * time.Microsecond) }
 
 func check(tb testing.TB, errs ...error) {
 	tb.Helper()

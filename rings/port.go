@@ -265,10 +265,9 @@ func (p *Port) Close() error {
 	if p.program != nil {
 		err = p.program.Close()
 	}
-	if restoreErr := RestoreOffloads(p.Name, p.offloads); restoreErr != nil {
-		if _, gone := netlink.LinkByName(p.Name); gone == nil { // a netdev that is gone needs nothing restored
-			err = errors.Join(err, restoreErr)
-		}
+	// By index: a netdev that is gone needs nothing restored, and another may have its name by now.
+	if link, gone := netlink.LinkByIndex(p.Ifindex); gone == nil {
+		err = errors.Join(err, RestoreOffloads(link.Attrs().Name, p.offloads))
 	}
 	p.program, p.offloads = nil, nil
 	if err != nil {

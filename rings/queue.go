@@ -195,10 +195,11 @@ func (q *Queue) Receive(b *Batch) int {
 }
 
 // Refill gives free chunks to the kernel to receive into, as many as the ring has room for. It does nothing until a
-// batch fits, so that the shared index is written once a batch.
+// batch fits, or half a small ring, so that the shared index is written once a batch.
 func (q *Queue) Refill() {
-	room := q.fill.room(BatchSize)
-	if room < BatchSize {
+	least := min(BatchSize, uint32(len(q.fill.desc))/2)
+	room := q.fill.room(least)
+	if room < least {
 		return
 	}
 	u := q.umem
@@ -214,6 +215,19 @@ func (q *Queue) Refill() {
 	}
 	u.free = u.free[:top-n]
 	q.fill.publish(n)
+	if q.fill.needWakeup() {
+		q.wakeReceiver()
+	}
+}
+
+// wakeReceiver tells a zero-copy driver that ran out of chunks that there are some. It would not look by itself, and
+// a worker that other queues keep busy never sleeps in a poll, which would tell it too. In copy mode nobody asks for this.
+func (q *Queue) wakeReceiver() {
+	q.stats.kicks.Add(1)
+	_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(q.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+	if e != 0 {
+		q.count(e)
+	}
 }
 
 // Transmit hands frames of this queue's UMEM to the kernel and returns how many the ring had room for. The
