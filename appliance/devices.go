@@ -158,12 +158,16 @@ func (r *Router) openUMEM(s *setup, d *device, index int, w *Worker, kind int) (
 	return q, err
 }
 
+// frameSize is the size of the chunks that carry the largest packets of all ports.
 func frameSize(snap *policy.Snapshot) (size int, err error) {
-	mtu := 1500
 	for _, p := range snap.Ports {
-		mtu = max(mtu, int(p.MTU))
+		fits, err := rings.FrameSizeFor(int(p.MTU))
+		if err != nil {
+			return 0, fmt.Errorf("port %s: %w; give it a smaller mtu", p.Name, err)
+		}
+		size = max(size, fits)
 	}
-	return rings.FrameSizeFor(mtu)
+	return size, nil
 }
 
 // lanes lays out every worker's queues.

@@ -120,10 +120,15 @@ func (r *Router) follow(ctx context.Context, what string, watch func(context.Con
 	})
 }
 
+// troubleMax bounds what State shows; the log has all of it.
+const troubleMax = 32
+
 // fail notes what went wrong where nothing can be undone any more.
 func (r *Router) fail(what string, err error) {
 	r.log.Error(what, zap.Error(err))
-	r.trouble = append(r.trouble, fmt.Sprintf("%s: %v", what, err))
+	if len(r.trouble) < troubleMax {
+		r.trouble = append(r.trouble, fmt.Sprintf("%s: %v", what, err))
+	}
 }
 
 // Prepare opens what the snapshot needs beyond what runs. When it fails, it has undone what it did.
@@ -273,13 +278,14 @@ func (r *Router) Close() (err error) {
 			lanes[i].stop = true
 		}
 		r.publish(&generation{snap: s.snap, lanes: lanes})
-		for _, w := range r.workers {
-			<-w.done
+		if late := r.join(); late != nil { // its queues cannot be closed under it; they go with the process
+			err = errors.Join(err, late)
+		} else {
+			for _, d := range s.devices {
+				err = errors.Join(err, r.closeDevice(d))
+			}
+			r.dropWorkers()
 		}
-		for _, d := range s.devices {
-			err = errors.Join(err, r.closeDevice(d))
-		}
-		r.dropWorkers()
 	}
 	err = errors.Join(err, r.settings.undoAll())
 	r.mu.Unlock()
@@ -288,6 +294,19 @@ func (r *Router) Close() (err error) {
 	err = errors.Join(err, r.tun.Close())
 	r.tasks.Wait()
 	return errors.Join(err, r.steer.Close())
+}
+
+// join waits until every worker has ended.
+func (r *Router) join() error {
+	deadline := time.After(awaitTime)
+	for _, w := range r.workers {
+		select {
+		case <-w.done:
+		case <-deadline:
+			return fmt.Errorf("worker %d does not end", w.id)
+		}
+	}
+	return nil
 }
 
 // kernelFits refuses kernels that cannot work, with a sentence rather than an errno from the depths.
@@ -337,7 +356,10 @@ func (r *Router) makeWorkers(s *setup) error {
 	cpus := r.options.CPUs
 	if cpus == nil {
 		cpus = usable[min(1, len(usable)-1):] // the first is left to the kernel and the control plane
-		if len(s.devices) > 0 && fewest < len(cpus) {
+		if len(s.devices) == 0 {
+			fewest, narrow = 1, "no ports"
+		}
+		if fewest < len(cpus) {
 			r.log.Info("fewer workers than CPUs", zap.Int("workers", fewest), zap.Int("cpus", len(cpus)), zap.String("limited by", narrow))
 			cpus = cpus[:fewest]
 		}
