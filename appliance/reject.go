@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"weir/fib"
 	"weir/policy"
 	"weir/policy/packet"
 	"weir/rings"
@@ -60,7 +61,14 @@ func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet
 		panic("appliance: an ICMP error of ours does not parse: " + reason.String())
 	}
 	keys[0].Ingress = policy.LocalOutput
-	w.gen.snap.Decide(keys[:], verdicts[:])
+	if dst := keys[0].DstAddr(); dst.Is6() && dst.IsLinkLocalUnicast() { // a host on the link that the packet came by: no table knows which
+		verdicts[0] = policy.Verdict{Action: policy.Forward, Adjacency: policy.Unresolved, Port: k.Ingress, OnLink: true}
+		if i, ok := w.gen.snap.Adjacencies.Find(fib.Neighbor{Addr: dst, Port: k.Ingress}); ok {
+			verdicts[0].Adjacency = i
+		}
+	} else {
+		w.gen.snap.Decide(keys[:], verdicts[:])
+	}
 	switch v := &verdicts[0]; v.Action {
 	case policy.Forward:
 		w.send(umem, g, &keys[0], v)
