@@ -115,6 +115,25 @@ func (e *end) portMAC() net.HardwareAddr {
 	return must[net.HardwareAddr](e.n.t)(e.n.router.MAC(e.port))
 }
 
+// linkLocal is the host's link-local address.
+func (e *end) linkLocal() (addr netip.Addr) {
+	e.n.t.Helper()
+	need(e.n.t, e.Do(func() error {
+		link, err := netlink.LinkByName(hostPort)
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(link, unix.AF_INET6)
+		for _, a := range addrs {
+			if a.IP.IsLinkLocalUnicast() {
+				addr, _ = netip.AddrFromSlice(a.IP)
+			}
+		}
+		return err
+	}))
+	return addr
+}
+
 // end finds a host by name.
 func (n *network) end(name string) *end {
 	for _, e := range n.ends {
