@@ -41,8 +41,8 @@ type running struct {
 }
 
 // start puts a peer into the router's place, and sees that it forwards.
-func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (r *running, err error) {
-	r = &running{bed: t}
+func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *running, err error) {
+	r := &running{bed: t}
 	defer func() {
 		if err == nil {
 			return
@@ -103,7 +103,12 @@ func (r *running) startProcess(ctx context.Context, command []string) error {
 		}
 	}()
 	if err := notify.Wait(waiting, "READY=1"); err != nil {
-		return err
+		select {
+		case <-r.process.Done():
+			return errors.Join(errors.New("it ended before it was ready"), r.process.Wait())
+		default:
+			return err
+		}
 	}
 	if r.worker, err = threadOn(r.process.PID(), r.bed.cpu); err != nil {
 		return err

@@ -12,22 +12,23 @@ import (
 
 // PeersOptions say what Peers does. The zero value is the full comparison on two cores.
 type PeersOptions struct {
-	Binary       string        // weir; "": this program
-	FloorCommand []string      // that runs RunFloor for --cpu=N --idle-spin=D PORT=MAC …; nil: Binary perf floor
-	Peers        []Peer        // nil: Weir, Floor, Kernel
-	Rounds       int           // of every peer once; 0: 5
-	Window       time.Duration // that a rate is offered for; 0: 1 s
-	Rates        []float64     // packets per second; nil: a ladder around what each peer can do
-	Common       float64       // the rate at which costs are compared; 0: 0.7 of what the slowest peer can do
-	LossRatio    float64       // up to which a window counts as loss-free
-	Sizes        Sizes         // of frames; nil: 64 bytes
-	Addresses    int           // destinations of the stream; 0: 1024
-	Ports        int           // source ports of the stream; 0: 16
-	GeneratorCPU int           // where packets are made
-	RouterCPU    int           // where they are forwarded; not GeneratorCPU. Both 0: 0 and 1
-	IdleSpin     time.Duration // of weir and the floor; negative: 0; 0: 20 µs, as weir has it
-	CommandLine  string        // for the report
-	Progress     io.Writer     // a line for every window; nil: none
+	Binary        string        // weir; "": this program
+	FloorCommand  []string      // that runs RunFloor for --cpu=N --idle-spin=D PORT=MAC …; nil: Binary perf floor
+	Peers         []Peer        // nil: Weir, Floor, Kernel
+	Rounds        int           // of every peer once; 0: 5
+	Window        time.Duration // that a rate is offered for; 0: 1 s
+	Rates         []float64     // packets per second; nil: a ladder around what each peer can do
+	Common        float64       // the rate at which costs are compared; 0: 0.7 of what the slowest peer can do
+	LossRatio     float64       // up to which a window counts as one of low loss; negative: 0; 0: 0.005, as CSIT's PDR
+	Sizes         Sizes         // of frames; nil: 64 bytes
+	Addresses     int           // destinations of the stream; 0: 1024
+	Ports         int           // source ports of the stream; 0: 16
+	GeneratorCPU  int           // where packets are made
+	RouterCPU     int           // where they are forwarded; not GeneratorCPU. Both 0: 0 and 1
+	IdleSpin      time.Duration // of weir and the floor; negative: 0; 0: 20 µs, as weir has it
+	ReceiveYields bool          // leave the ports' receive threads at nice 0, below the worker; else they are its equals
+	CommandLine   string        // for the report
+	Progress      io.Writer     // a line for every window; nil: none
 }
 
 func (o *PeersOptions) complete() error {
@@ -57,7 +58,8 @@ func (o *PeersOptions) complete() error {
 	setDefault(&o.Addresses, 1024)
 	setDefault(&o.Ports, 16)
 	setDefault(&o.IdleSpin, 20*time.Microsecond)
-	o.IdleSpin = max(o.IdleSpin, 0)
+	setDefault(&o.LossRatio, 0.005)
+	o.IdleSpin, o.LossRatio = max(o.IdleSpin, 0), max(o.LossRatio, 0)
 	var errs []error
 	switch {
 	case o.GeneratorCPU == o.RouterCPU:
@@ -107,6 +109,9 @@ func Peers(ctx context.Context, o PeersOptions) (result *PeersResult, err error)
 	result = newPeersResult(&o)
 	able := make(map[Peer]float64)
 	for _, p := range o.Peers {
+		if o.Rates != nil && o.Common != 0 {
+			break // nobody needs to know
+		}
 		if err := t.turn(ctx, p, &o, func(r *running) (err error) {
 			able[p], err = r.estimate(ctx, &o)
 			return err

@@ -119,14 +119,29 @@ type column struct {
 	of    func(p *PeerResult) string
 }
 
+func (r *PeersResult) lowLoss() string {
+	if r.LossRatio == 0 {
+		return "no loss"
+	}
+	return "≤ " + lossText(r.LossRatio) + " loss"
+}
+
+// threads says who goes before whom on the router's core.
+func (r *PeersResult) threads() string {
+	if r.Yields {
+		return "the worker before the receive threads, which run at nice 0"
+	}
+	return "worker and receive threads alike, all at nice −20"
+}
+
 func (r *PeersResult) peerColumns() []column {
 	return []column{
 		{"peer", func(p *PeerResult) string { return string(p.Peer) }},
 		{"best Mpps", func(p *PeerResult) string { return p.Best.mpps() }},
-		{"loss-free Mpps", func(p *PeerResult) string { return p.LossFree.mpps() }},
+		{"Mpps at " + r.lowLoss(), func(p *PeerResult) string { return p.LowLoss.mpps() }},
 		{fmt.Sprintf("ns/packet at %.2f Mpps", r.Common/1e6), func(p *PeerResult) string { return p.CostCommon.ns() }},
 		{"at best", func(p *PeerResult) string { return p.CostBest.ns() }},
-		{"at loss-free", func(p *PeerResult) string { return p.CostLossFree.ns() }},
+		{"at " + r.lowLoss(), func(p *PeerResult) string { return p.CostLowLoss.ns() }},
 	}
 }
 
@@ -143,10 +158,10 @@ func (r *PeersResult) peerRows() [][]string {
 }
 
 func (r *PeersResult) ratioRows() [][]string {
-	rows := [][]string{{"ratio", "best Mpps", "loss-free Mpps", fmt.Sprintf("cost at %.2f Mpps", r.Common/1e6), "cost at best"}}
+	rows := [][]string{{"ratio", "best Mpps", "Mpps at " + r.lowLoss(), fmt.Sprintf("cost at %.2f Mpps", r.Common/1e6), "cost at best"}}
 	for _, o := range r.Ratios {
 		rows = append(rows, []string{
-			"weir to " + string(o.To), o.Best.times(), o.LossFree.times(), o.CostCommon.times(), o.CostBest.times(),
+			"weir to " + string(o.To), o.Best.times(), o.LowLoss.times(), o.CostCommon.times(), o.CostBest.times(),
 		})
 	}
 	return rows
@@ -194,7 +209,8 @@ func (r *PeersResult) WriteMarkdown(w io.Writer) error {
 		{"ports", r.Machine.Driver},
 		{"frames", r.Sizes + " bytes, with FCS"},
 		{"flows", r.Flows},
-		{"windows", fmt.Sprintf("%v each; loss-free is at most %s lost", r.Window, lossText(r.LossRatio))},
+		{"windows", fmt.Sprintf("%v each", r.Window)},
+		{"router's core", r.threads()},
 	})
 	fmt.Fprintf(&b, "## Windows\n\n")
 	rows := [][]string{{"round", "peer", "asked Mpps", "offered", "received", "lost", "worker ns", "receive ns", "softirq ns", "all", "core busy", "other work"}}

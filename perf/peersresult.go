@@ -17,7 +17,8 @@ type PeersResult struct {
 	Sizes       string
 	Flows       string
 	Common      float64 // the rate at which costs are compared, packets per second
-	LossRatio   float64 // up to which a window counts as loss-free
+	LossRatio   float64 // up to which a window counts as one of low loss
+	Yields      bool    // the receive threads run below the worker, instead of beside it
 	LoadBefore  float64 // of the machine, runnable threads in the last minute
 	LoadAfter   float64
 	Peers       []PeerResult
@@ -30,18 +31,18 @@ type PeerResult struct {
 	Peer  Peer
 	Turns []Turn
 
-	Best         Spread // received, packets per second, in the best window of a round
-	LossFree     Spread // received in the best window without loss; 0: there was none
-	CostCommon   Spread // ns per packet at the common rate
-	CostBest     Spread // in the best window
-	CostLossFree Spread // in the best window without loss
+	Best        Spread // received, packets per second, in the best window of a round
+	LowLoss     Spread // received in the best window of low loss
+	CostCommon  Spread // ns per packet at the common rate
+	CostBest    Spread // in the best window
+	CostLowLoss Spread // in the best window of low loss
 }
 
 // Ratio compares weir with another peer, round by round. Each is so that more is better for weir.
 type Ratio struct {
 	To         Peer
 	Best       Spread // weir's packets per second through the other's, best windows
-	LossFree   Spread // the same in the best windows without loss; rounds in which one had none are left out
+	LowLoss    Spread // the same in the best windows of low loss; rounds in which one had none are left out
 	CostCommon Spread // the other's ns per packet through weir's, at the common rate
 	CostBest   Spread // the same in the best windows
 }
@@ -66,8 +67,8 @@ func (t *Turn) Best() Window {
 	return slices.MaxFunc(t.Windows, func(a, b Window) int { return compare(a.Received, b.Received) })
 }
 
-// LossFree is the window in which most came through, of those that lost no more than a share.
-func (t *Turn) LossFree(ratio float64) (best Window, ok bool) {
+// LowLoss is the window in which most came through, of those that lost no more than a share.
+func (t *Turn) LowLoss(ratio float64) (best Window, ok bool) {
 	for _, w := range t.Windows {
 		if w.Lost() <= ratio && w.Received > best.Received {
 			best, ok = w, true
@@ -89,7 +90,7 @@ func compare(a, b float64) int {
 func newPeersResult(o *PeersOptions) *PeersResult {
 	r := &PeersResult{
 		Started: time.Now(), Machine: thisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
-		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, LoadBefore: loadAverage(),
+		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: loadAverage(),
 	}
 	for _, p := range o.Peers {
 		r.Peers = append(r.Peers, PeerResult{Peer: p})
@@ -133,38 +134,38 @@ func (r *PeersResult) summarize() {
 }
 
 func (p *PeerResult) summarize(lossRatio float64) {
-	var best, lossFree, costCommon, costBest, costLossFree []float64
+	var best, lowLoss, costCommon, costBest, costLowLoss []float64
 	for i := range p.Turns {
 		t := &p.Turns[i]
 		b := t.Best()
 		best = append(best, b.Received)
 		costBest = append(costBest, b.Cost())
 		costCommon = append(costCommon, t.Windows[0].Cost())
-		if f, ok := t.LossFree(lossRatio); ok {
-			lossFree = append(lossFree, f.Received)
-			costLossFree = append(costLossFree, f.Cost())
+		if f, ok := t.LowLoss(lossRatio); ok {
+			lowLoss = append(lowLoss, f.Received)
+			costLowLoss = append(costLowLoss, f.Cost())
 		}
 	}
-	p.Best, p.LossFree = spreadOf(best), spreadOf(lossFree)
-	p.CostCommon, p.CostBest, p.CostLossFree = spreadOf(costCommon), spreadOf(costBest), spreadOf(costLossFree)
+	p.Best, p.LowLoss = spreadOf(best), spreadOf(lowLoss)
+	p.CostCommon, p.CostBest, p.CostLowLoss = spreadOf(costCommon), spreadOf(costBest), spreadOf(costLowLoss)
 }
 
 func ratioOf(weir, other *PeerResult, lossRatio float64) Ratio {
-	var best, lossFree, costCommon, costBest []float64
+	var best, lowLoss, costCommon, costBest []float64
 	for i := range min(len(weir.Turns), len(other.Turns)) {
 		a, b := &weir.Turns[i], &other.Turns[i]
 		bestA, bestB := a.Best(), b.Best()
 		best = append(best, bestA.Received/bestB.Received)
 		costBest = append(costBest, bestB.Cost()/bestA.Cost())
 		costCommon = append(costCommon, b.Windows[0].Cost()/a.Windows[0].Cost())
-		freeA, okA := a.LossFree(lossRatio)
-		freeB, okB := b.LossFree(lossRatio)
+		freeA, okA := a.LowLoss(lossRatio)
+		freeB, okB := b.LowLoss(lossRatio)
 		if okA && okB {
-			lossFree = append(lossFree, freeA.Received/freeB.Received)
+			lowLoss = append(lowLoss, freeA.Received/freeB.Received)
 		}
 	}
 	return Ratio{
-		To: other.Peer, Best: spreadOf(best), LossFree: spreadOf(lossFree),
+		To: other.Peer, Best: spreadOf(best), LowLoss: spreadOf(lowLoss),
 		CostCommon: spreadOf(costCommon), CostBest: spreadOf(costBest),
 	}
 }

@@ -22,6 +22,8 @@ type testbed struct {
 	softirq int                         // thread that runs softirqs on cpu when there are too many to do at once
 	restore []func() error
 
+	receiveYields bool // as PeersOptions has it
+
 	generator *generator
 	counter   *counter
 }
@@ -50,7 +52,7 @@ func newTestbed(o *PeersOptions) (t *testbed, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = &testbed{lab: l, cpu: o.RouterCPU, mac: make(map[string]net.HardwareAddr)}
+	t = &testbed{lab: l, cpu: o.RouterCPU, receiveYields: o.ReceiveYields, mac: make(map[string]net.HardwareAddr)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("build testbed: %w", err), t.close())
@@ -137,8 +139,8 @@ func (t *testbed) forwardInKernel(on bool) error {
 	return t.router.SetSysctl("net/ipv4/ip_forward", value)
 }
 
-// threadNAPI moves the receive path of the router's ports into threads, binds these to the router's CPU and makes them
-// urgent. Attaching or detaching an XDP program may make new threads, so it is called anew for every peer.
+// threadNAPI moves the receive path of the router's ports into threads, binds these to the router's CPU and, unless they
+// are to yield to the worker, makes them urgent. Attaching or detaching an XDP program may make new threads, so it is called anew for every peer.
 func (t *testbed) threadNAPI() (tids []int, err error) {
 	for _, port := range ports {
 		if err := t.router.SetSysfs("class/net/"+port+"/threaded", "1"); err != nil {
@@ -156,7 +158,11 @@ func (t *testbed) threadNAPI() (tids []int, err error) {
 			return nil, fmt.Errorf("thread receive path of %s: %w", port, err)
 		}
 		for _, tid := range found {
-			if err := errors.Join(pinThread(tid, t.cpu), makeUrgent(tid)); err != nil {
+			err := pinThread(tid, t.cpu)
+			if err == nil && !t.receiveYields {
+				err = makeUrgent(tid)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("thread receive path of %s: %w", port, err)
 			}
 		}

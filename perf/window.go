@@ -40,16 +40,16 @@ func (w *Window) Lost() float64 {
 // Limit says what kept the window from a higher rate, as far as it can tell.
 func (w *Window) Limit() string {
 	switch {
-	case w.Offered < 0.97*w.Asked:
+	case w.Lost() < 0.01 && w.Offered < 0.97*w.Asked:
 		return "the generator"
-	case w.Counted == w.Sent:
+	case w.Lost() < 0.01:
 		return "nothing: more was not offered"
 	case w.disturbance() > disturbed:
 		return "the machine: other work on the router's core"
-	case w.Busy > 0.95:
+	case w.Busy > 0.85:
 		return "the router's core"
 	}
-	return "bursts: the core has time left"
+	return "bursts, or pauses of the machine: the core has time left"
 }
 
 // A window in which the router's core did other work for more than disturbed of the time is measured again, and of
