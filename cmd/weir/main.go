@@ -33,6 +33,7 @@ type commands struct {
 	Show    showCommand    `cmd:"" help:"Look at the running router: counters, ports, neighbors, workers."`
 	Reload  reloadCommand  `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
 	Lab     labCommand     `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
+	Perf    perfCommand    `cmd:"" help:"Measure weir, and what it should be judged by."`
 }
 
 func main() {

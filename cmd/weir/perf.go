@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"weir/perf"
+)
+
+type perfCommand struct {
+	Peers perfPeersCommand `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, on one testbed (root, two CPUs)."`
+	Floor perfFloorCommand `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
+}
+
+type perfPeersCommand struct {
+	Rounds   int           `default:"5" help:"Rounds; each has a turn of every peer (${default})."`
+	Window   time.Duration `default:"1s" help:"How long each rate is offered (${default})."`
+	Size     string        `default:"64" placeholder:"BYTES" help:"Frame size, or sizes in the order in which packets have them: 64,594,1518 (${default})."`
+	IdleSpin time.Duration `default:"20us" help:"How long weir and the floor may spin before they sleep (${default})."`
+	Yields   bool          `help:"Leave the ports' receive threads at nice 0, below the worker."`
+	Out      string        `placeholder:"NAME" help:"Write NAME.md and NAME.json into --dir too."`
+	Dir      string        `default:"perf/results" help:"Where --out writes (${default})."`
+	Quiet    bool          `short:"q" help:"No line for every window."`
+}
+
+// Run measures and prints.
+func (c *perfPeersCommand) Run() error {
+	sizes, err := perf.ParseSizes(c.Size)
+	if err != nil {
+		return err
+	}
+	spin := c.IdleSpin
+	if spin == 0 {
+		spin = -1 // none, where 0 is the default
+	}
+	o := perf.PeersOptions{Rounds: c.Rounds, Window: c.Window, Sizes: sizes, IdleSpin: spin, ReceiveYields: c.Yields,
+		CommandLine: "weir " + strings.Join(os.Args[1:], " ")}
+	if !c.Quiet {
+		o.Progress = os.Stderr
+	}
+	ctx, stop := untilInterrupted()
+	defer stop()
+	result, err := perf.Peers(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := result.WriteText(os.Stdout); err != nil {
+		return err
+	}
+	if c.Out == "" {
+		return nil
+	}
+	return result.Write(c.Dir, c.Out)
+}
+
+type perfFloorCommand struct {
+	CPU      int           `required:"" help:"The CPU to run on."`
+	IdleSpin time.Duration `default:"20us" help:"How long to spin before sleeping."`
+	Ports    []string      `arg:"" placeholder:"PORT=MAC" help:"Ports in pairs, each with the MAC address that its packets go to."`
+}
+
+// Run forwards until it is told to stop.
+func (c *perfFloorCommand) Run() error {
+	o := perf.FloorOptions{CPU: c.CPU, IdleSpin: c.IdleSpin}
+	for _, text := range c.Ports {
+		p, err := perf.ParseFloorPort(text)
+		if err != nil {
+			return err
+		}
+		o.Ports = append(o.Ports, p)
+	}
+	ctx, stop := untilInterrupted()
+	defer stop()
+	if err := perf.RunFloor(ctx, o); err != nil {
+		return fmt.Errorf("floor: %w", err)
+	}
+	return nil
+}
