@@ -54,6 +54,8 @@ func openPunt() (*os.File, error) {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		if errors.Is(err, unix.EBUSY) {
 			err = fmt.Errorf("%w: is another weir running here?", err)
+		} else if errors.Is(err, unix.EPERM) {
+			err = rings.ErrPermission
 		}
 		return nil, errors.Join(fmt.Errorf("make %s: %w", puntName, err), unix.Close(fd))
 	}

@@ -83,16 +83,16 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	r := &Router{options: options, log: log}
 	r.neighbors.init()
 	var err error
+	if r.tun, err = openPunt(); err != nil { // first of all: it is also what a namespace has one router by
+		return nil, fmt.Errorf("start router: %w", err)
+	}
 	if r.settings, err = openSettings(options.StateDir); r.settings == nil {
-		return nil, err
+		return nil, errors.Join(err, r.tun.Close())
 	} else if err != nil {
 		r.fail("undo what an earlier weir left", err)
 	}
 	if r.steer, err = rings.NewSwitch(); err != nil {
-		return nil, fmt.Errorf("start router: %w", err)
-	}
-	if r.tun, err = openPunt(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.steer.Close())
+		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.tun.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
