@@ -73,8 +73,7 @@ func newNetworkOf(t *testing.T, ends ...endOptions) *network {
 		}
 		e.link = must[*lab.Link](t)(n.lab.Link(e.Host, hostPort, n.router, e.port, o.lab))
 		if !o.bare {
-			need(t, e.AddRoute(lab.Route{To: "default", Via: e.gateway4().String()}),
-				e.AddRoute(lab.Route{To: "default", Via: e.gateway6().String()}))
+			e.addGateways()
 		}
 		n.ends = append(n.ends, e)
 	}
@@ -113,6 +112,13 @@ func (e *end) mac() net.HardwareAddr {
 
 func (e *end) portMAC() net.HardwareAddr {
 	return must[net.HardwareAddr](e.n.t)(e.n.router.MAC(e.port))
+}
+
+// addGateways gives the host its default routes, which go whenever its link goes down.
+func (e *end) addGateways() {
+	e.n.t.Helper()
+	need(e.n.t, e.AddRoute(lab.Route{To: "default", Via: e.gateway4().String()}),
+		e.AddRoute(lab.Route{To: "default", Via: e.gateway6().String()}))
 }
 
 // linkLocal is the host's link-local address.
