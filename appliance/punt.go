@@ -44,7 +44,7 @@ func (w *Worker) punt(umem *rings.UMEM, f rings.Frame, k *packet.Key) {
 func openPunt() (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
+		return nil, fmt.Errorf("open /dev/net/tun: %w", permission(err))
 	}
 	request, err := unix.NewIfreq(puntName)
 	if err != nil {
@@ -57,7 +57,7 @@ func openPunt() (*os.File, error) {
 		} else if errors.Is(err, unix.EPERM) {
 			err = rings.ErrPermission
 		}
-		return nil, errors.Join(fmt.Errorf("make %s: %w", puntName, err), unix.Close(fd))
+		return nil, errors.Join(fmt.Errorf("make %s: %w", puntName, permission(err)), unix.Close(fd))
 	}
 	file := os.NewFile(uintptr(fd), puntName) // takes the descriptor
 	// Loose reverse-path filter: whatever the packet's source, it did not really come in here.
@@ -72,6 +72,14 @@ func openPunt() (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("set %s up: %w", puntName, err), file.Close())
 	}
 	return file, nil
+}
+
+// permission says what to do where the kernel does not permit.
+func permission(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (%w)", rings.ErrPermission, err)
+	}
+	return err
 }
 
 // deliver writes a worker's punted packets to the kernel until the context ends.
