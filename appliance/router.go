@@ -47,6 +47,7 @@ type Router struct {
 	commits   uint64
 	running   *setup // nil before the first Publish
 	prepared  *setup
+	stale     []*device // that only earlier setups used, to be closed once no worker is in one of those
 	settings  *settings
 	neighbors neighborTable
 	past      past
@@ -215,13 +216,17 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	s.snap = snap
 	if old == nil {
 		r.startWorkers()
+	} else {
+		r.stale = append(r.stale, slices.DeleteFunc(slices.Clone(old.devices), func(d *device) bool { return slices.Contains(s.devices, d) })...)
 	}
 	ctx := context.Background()
-	if err := r.await(ctx, epoch); err != nil {
-		r.fail("publish", err)
-		return r.commits, fmt.Errorf("generation %d runs, the one before is not released: %w", r.commits, err)
+	if err = r.await(ctx, epoch); err != nil {
+		// A late worker will see it as soon as it runs again; packets of the new ports wait for it. What the old
+		// generation alone used stays until a later commit finds all workers.
+		err = errors.Join(fmt.Errorf("generation %d runs, the one before is not released: %w", r.commits, err), r.start(s))
+	} else {
+		err = errors.Join(r.start(s), r.release(ctx, s))
 	}
-	err = errors.Join(r.start(s), r.release(ctx, old, s))
 	if err != nil {
 		r.fail("publish", err)
 	}
@@ -229,21 +234,16 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	return r.commits, err
 }
 
-// release closes what only the old setup used.
-func (r *Router) release(ctx context.Context, old, s *setup) (err error) {
-	if old == nil {
-		return nil
-	}
+// release closes what only earlier setups used. No worker may be in one of them.
+func (r *Router) release(ctx context.Context, s *setup) (err error) {
 	var gone []retired
-	for _, d := range old.devices {
-		if slices.Contains(s.devices, d) {
-			continue
-		}
+	for _, d := range r.stale {
 		for _, q := range d.queues {
 			gone = append(gone, retired{umem: q.UMEM(), id: q.ID})
 		}
 		err = errors.Join(err, r.closeDevice(d))
 	}
+	r.stale = nil
 	err = errors.Join(err, r.settings.undo(func(t setting) bool {
 		return t.Kind != settingOffload && !slices.ContainsFunc(s.desired, t.same)
 	}))
@@ -270,7 +270,8 @@ func (r *Router) Close() (err error) {
 	r.closed = true
 	r.abort()
 	if s := r.running; s != nil {
-		for _, d := range s.devices {
+		devices := slices.Concat(s.devices, r.stale)
+		for _, d := range devices {
 			err = errors.Join(err, d.stop()) // from here on the kernel has the packets
 		}
 		lanes := r.lanes(s, nil)
@@ -281,7 +282,7 @@ func (r *Router) Close() (err error) {
 		if late := r.join(); late != nil { // its queues cannot be closed under it; they go with the process
 			err = errors.Join(err, late)
 		} else {
-			for _, d := range s.devices {
+			for _, d := range devices {
 				err = errors.Join(err, r.closeDevice(d))
 			}
 			r.dropWorkers()
