@@ -81,7 +81,6 @@ func (w *weir) command(args ...string) lab.Command {
 func (w *weir) run(args ...string) {
 	w.t.Helper()
 	notify := must[*lab.Notify](w.t)(w.n.lab.ListenNotify())
-	defer notify.Close()
 	c := w.command(args...)
 	c.Env = append(c.Env, notify.Env())
 	w.process = must[*lab.Process](w.t)(w.n.router.Start(context.Background(), c))
@@ -99,6 +98,7 @@ func (w *weir) run(args ...string) {
 		w.over = true
 		w.t.Fatalf("router is not ready: %v; it said:\n%s", err, w.process.Output())
 	}
+	go func() { _ = notify.Wait(context.Background(), "") }() // a full socket would block the router; it ends with the laboratory
 }
 
 // fails starts the process, which must end by itself with exit status 1, and returns what it said.
