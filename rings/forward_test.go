@@ -1,6 +1,7 @@
 package rings
 
 import (
+	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -332,4 +333,43 @@ func TestRefillShort(t *testing.T) {
 	wantCensus(t, u, 128, 0)
 	q.Refill() // the ring is full
 	wantCensus(t, u, 128, 0)
+}
+
+// TestKickOldKernel gives the socket the budget that kernels before 6.18 have: 32 packets a system call, and EAGAIN while
+// there are more. One Kick sends a batch all the same.
+func TestKickOldKernel(t *testing.T) {
+	const frames = 100
+	f := newForwarder(t, Auto, UMEMOptions{Frames: 1024, FrameSize: 2048, RingSize: 128})
+	q := f.queue[1]
+	err := unix.SetsockoptInt(q.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, 32)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		err = nil // this is such a kernel
+	}
+	check(t, err)
+	for seq := range uint32(frames) {
+		addr, _ := f.umem.Alloc()
+		data := transit(f.far[1], f.port[1].MAC, 7, seq)
+		p := Frame{Addr: addr, Len: uint32(len(data))}
+		copy(f.umem.Bytes(p), data)
+		if q.Transmit([]Frame{p}) != 1 {
+			t.Fatal("the ring is full")
+		}
+	}
+	q.Kick()
+	if s := q.Stats(); !q.tx.drained() || s.Kicks != 4 || s.Errno["EAGAIN"] != 3 || len(s.Errno) != 1 {
+		t.Errorf("all taken: %v, %+v", q.tx.drained(), s)
+	}
+	f.settle(t)
+}
+
+// TestSendBuffer: the room for packets on their way out is raised, whoever opened the socket, and for sharers.
+func TestSendBuffer(t *testing.T) {
+	eachOpener(t, func(t *testing.T, o UMEMOptions) {
+		f := newForwarder(t, Auto, o)
+		for _, q := range f.queue {
+			if n := must[int](t)(unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_SNDBUF)); n < sendBuffer {
+				t.Errorf("queue of %s: %d bytes", q.Name, n)
+			}
+		}
+	})
 }

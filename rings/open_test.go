@@ -36,6 +36,9 @@ func TestOpenClose(t *testing.T) {
 				if now := taken(t); now != (resources{before.descriptors + 1, before.mappings + 4}) {
 					t.Errorf("open: %+v, before: %+v", now, before)
 				}
+				if flags := must[int](t)(unix.FcntlInt(uintptr(q.fd), unix.F_GETFD, 0)); flags&unix.FD_CLOEXEC == 0 {
+					t.Error("child processes inherit the socket, and keep the queue busy")
+				}
 				q.Refill()
 				wantCensus(t, u, o.Frames-o.RingSize, 0)
 				check(t, p.Start(q), p.Stop(q), p.CloseQueue(q))
@@ -402,6 +405,9 @@ func TestSharing(t *testing.T) {
 		alive(first, 0)
 		alive(second, 1)
 		closed(first, 0)
+		if u.first != second.fd {
+			t.Error("the memory is not shared through the surviving socket: it would be registered and pinned twice")
+		}
 		alive(second, 1)
 		wantCensus(t, u, o.Frames-o.RingSize+2, 0) // the second has received two, and refills by batches
 		third := b.queue(p[0], 0, u)               // through the second socket

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"weir/perf/lab"
 )
 
@@ -136,5 +138,29 @@ func TestWaitTimeout(t *testing.T) {
 	}
 	if rounds > 60 { // a few may end early, by signals of the Go runtime
 		t.Errorf("%d waits of 30 ms in 300 ms", rounds)
+	}
+}
+
+// TestWaitBroken: a descriptor that reports an error reports it always. A Wait takes note once, and sleeps from then on.
+func TestWaitBroken(t *testing.T) {
+	pipe := func(closed int) (fd int) {
+		var ends [2]int
+		check(t, unix.Pipe2(ends[:], unix.O_CLOEXEC), unix.Close(ends[closed]))
+		t.Cleanup(func() { check(t, unix.Close(ends[1-closed])) })
+		return ends[1-closed]
+	}
+	for name, fd := range map[string]int{
+		"hung up (POLLHUP)": pipe(1), "in error (POLLERR)": pipe(0), "closed (POLLNVAL)": 1 << 20,
+	} {
+		p := newPoller(t)
+		p.SetQueues([]*Queue{{fd: fd}})
+		eventually(t, "a queue that is "+name+" ends a wait", ended(waits(p, longWait)))
+		done := waits(p, longWait)
+		pause()
+		if ended(done)() {
+			t.Errorf("a queue that is %s ends every wait", name)
+		}
+		p.Wake()
+		eventually(t, "a wake-up ends the wait", ended(done))
 	}
 }
