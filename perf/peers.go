@@ -133,7 +133,7 @@ func Peers(ctx context.Context, o PeersOptions) (result *PeersResult, err error)
 			}); err != nil {
 				return nil, err
 			}
-			able[p] = turn.Best().Received
+			able[p] = max(able[p], turn.Best().Received) // a disturbed turn says nothing about the next
 			result.add(p, turn)
 		}
 		slices.Reverse(order)
@@ -196,7 +196,7 @@ func (r *running) climb(ctx context.Context, o *PeersOptions, name string, rates
 }
 
 // rungs are the rates of a ladder, as multiples of what a peer can do.
-var rungs = []float64{0.75, 0.80, 0.85, 0.90, 0.95, 1.00, 1.05, 1.12, 1.25}
+var rungs = []float64{0.60, 0.75, 0.85, 0.90, 0.95, 1.00, 1.05, 1.12, 1.25}
 
 // ladder is the rates that a peer is offered that can do able packets per second.
 func ladder(o *PeersOptions, able float64) []float64 {
