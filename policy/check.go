@@ -28,7 +28,8 @@ func check(r *report) {
 	for _, l := range []struct {
 		what       string
 		count, max int
-	}{{"ports", len(p.Ports), MaxPorts}, {"tables", len(p.Tables), MaxTables}, {"rules", len(p.Rules), MaxRules}} {
+	}{{"ports", len(p.Ports), MaxPorts}, {"tables", len(p.Tables), MaxTables}, {"rules", len(p.Rules), MaxRules},
+		{"chains of marks", len(p.Marks), MaxChains}} {
 		if l.count > l.max {
 			r.nowhere().errorf("%d %s, at most %d", l.count, l.what, l.max)
 		}
@@ -42,6 +43,7 @@ func check(r *report) {
 	if targets {
 		checkGraph(r)
 	}
+	checkMarks(r)
 	checkRules(r)
 }
 
@@ -243,6 +245,12 @@ func checkSelector(at at, p *Policy, m *Selector) {
 	}
 	if m.HasFlow && (m.FlowLabel > flowLabelMax || m.FlowMask > flowLabelMax) {
 		at.errorf("flowlabel 0x%x/0x%x: it has 20 bits", m.FlowLabel, m.FlowMask)
+	}
+	checkConditions(at, m.Beyond)
+	for i := range m.Beyond {
+		if f := m.Beyond[i].Field; f <= FieldFlowLabel {
+			at.errorf("%v: a selector of its own, not one beyond Linux's", f)
+		}
 	}
 	for _, l4 := range []struct {
 		name string

@@ -35,6 +35,7 @@ func Compile(p *Policy) (*Snapshot, error) {
 	}
 	s.Adjacencies = compileAdjacencies(p)
 	s.tables = compileTables(r, s.Adjacencies)
+	s.marks = compileMarks(p.Marks, mainChain(p.Marks))
 	s.rules = compileRules(r)
 	s.names = quoteNames(s)
 	s.warnings = r.warnings
@@ -172,7 +173,7 @@ func compileRules(r *report) []rule {
 	})
 	rules := make([]rule, len(order))
 	for i, o := range order {
-		rules[i] = rule{Rule: r.policy.Rules[o], jump: [2]uint16{None, None}}
+		rules[i] = rule{Rule: r.policy.Rules[o], jump: [2]uint16{None, None}, beyond: compileConditions(r.policy.Rules[o].Match.Beyond)}
 		rules[i].family, _ = rules[i].Match.family()
 	}
 	for i := range rules {

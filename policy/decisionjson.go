@@ -8,8 +8,8 @@ import (
 	"weir/policy/packet"
 )
 
-// names are those of a snapshot as JSON strings, by index.
-type names struct{ ports, tables, rules []string }
+// names are those of a snapshot as JSON strings, by index; chains are those of the statements.
+type names struct{ ports, tables, rules, chains, statements []string }
 
 func quoteNames(s *Snapshot) names {
 	quote := func(n int, name func(uint16) string) []string {
@@ -23,7 +23,9 @@ func quoteNames(s *Snapshot) names {
 		}
 		return list
 	}
-	return names{quote(len(s.Ports), s.PortName), quote(len(s.tables), s.TableName), quote(len(s.rules), s.RuleName)}
+	return names{quote(len(s.Ports), s.PortName), quote(len(s.tables), s.TableName), quote(len(s.rules), s.RuleName),
+		quote(len(s.marks.statements), func(i uint16) string { chain, _ := s.StatementName(i); return chain }),
+		quote(len(s.marks.statements), func(i uint16) string { _, name := s.StatementName(i); return name })}
 }
 
 // AppendJSON appends the verdict on a packet as a JSON object, without a newline. It is the JSON form of an
@@ -45,12 +47,17 @@ func (s *Snapshot) AppendJSON(dst []byte, k *packet.Key, v Verdict) []byte {
 		dst = prefix.AppendTo(dst)
 		dst = append(dst, '"')
 	}
+	dst = appendName(dst, `,"chain":`, s.names.chains, v.Statement)
+	dst = appendName(dst, `,"statement":`, s.names.statements, v.Statement)
 	dst = appendNumber(dst, `,"mark":`, uint64(v.Mark))
-	dst = appendNumber(dst, `,"tos":`, uint64(k.TOS))
+	dst = appendNumber(dst, `,"tos":`, uint64(v.TOS))
 	if v.Action == Reject {
 		dst = appendNumber(dst, `,"icmp":{"type":`, uint64(v.Type))
 		dst = appendNumber(dst, `,"code":`, uint64(v.Code))
 		dst = append(dst, '}')
+	}
+	if v.Action == Reset {
+		dst = append(dst, `,"reset":true`...)
 	}
 	if v.MTU != 0 {
 		dst = appendNumber(dst, `,"mtu":`, uint64(v.MTU))

@@ -11,12 +11,12 @@
 //
 // # The specification
 //
-// [Snapshot.Evaluate] is the meaning of a configuration: a linear walk over rules and tables in plain Go, which
+// [Snapshot.Evaluate] is the meaning of a configuration: a linear walk over marks, rules and tables in plain Go, which
 // follows Linux (net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c, net/ipv6/ip6_output.c) to the bit,
 // and goes beyond it where tables are opaque, keyed by source, or send what they match to another table. In order:
 //
 //  1. addresses that are never forwarded
-//  2. marks (a place is left for them)
+//  2. marks (match.go, marks.go)
 //  3. rules and tables
 //  4. own source address
 //  5. reverse path (a place is left for it)

@@ -9,11 +9,13 @@ import (
 // where, in the Policy as given to Compile, so that a caller can point into the file that it was made from; each is -1
 // where it does not apply.
 type CompileError struct {
-	Port     int // of Policy.Ports
-	Neighbor int // of Policy.Neighbors
-	Table    int // of Policy.Tables
-	Route    int // of Policy.Tables[Table].Routes
-	Rule     int // of Policy.Rules
+	Port      int // of Policy.Ports
+	Neighbor  int // of Policy.Neighbors
+	Table     int // of Policy.Tables
+	Route     int // of Policy.Tables[Table].Routes
+	Rule      int // of Policy.Rules
+	Chain     int // of Policy.Marks
+	Statement int // of Policy.Marks[Chain].Statements
 
 	Msg string // what is wrong, without the place
 
@@ -28,7 +30,7 @@ func (e *CompileError) Error() string {
 	return e.place + ": " + e.Msg
 }
 
-// CompileErrors is everything that is wrong with a Policy, in the order ports, neighbours, tables, rules. It is what
+// CompileErrors is everything that is wrong with a Policy, in the order ports, neighbours, tables, marks, rules. It is what
 // Compile returns; get at it with errors.As.
 type CompileErrors []*CompileError
 
@@ -64,7 +66,7 @@ type at struct {
 }
 
 func (r *report) nowhere() at {
-	return at{r, CompileError{Port: -1, Neighbor: -1, Table: -1, Route: -1, Rule: -1}}
+	return at{r, CompileError{Port: -1, Neighbor: -1, Table: -1, Route: -1, Rule: -1, Chain: -1, Statement: -1}}
 }
 
 func (r *report) port(i int) at {
@@ -94,6 +96,18 @@ func (r *report) route(table, i int) at {
 func (r *report) rule(i int) at {
 	a := r.nowhere()
 	a.err.Rule, a.err.place = i, "rule "+r.policy.Rules[i].Name
+	return a
+}
+
+func (r *report) chain(i int) at {
+	a := r.nowhere()
+	a.err.Chain, a.err.place = i, "chain "+r.policy.Marks[i].Name
+	return a
+}
+
+func (r *report) statement(chain, i int) at {
+	a := r.chain(chain)
+	a.err.Statement, a.err.place = i, a.err.place+": statement "+r.policy.Marks[chain].Statements[i].Name
 	return a
 }
 

@@ -27,7 +27,7 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 
 // evaluate is Evaluate, with the verdict written where it belongs.
 func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
-	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, Port: None, Rule: None, Table: None, Prefix: NoPrefix}
+	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, TOS: k.TOS, Port: None, Rule: None, Table: None, Statement: None, Prefix: NoPrefix}
 
 	source := s.sourceKind(k)
 	class := classify(k, source)
@@ -43,8 +43,9 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
 
 	var f flow
 	f.fill(s, k)
-	// Marks: the mark program will run here, on f.mark and f.tos, which is what all later steps read.
-	v.Mark = f.mark
+	if len(s.marks.chains) > 0 && k.Ingress != LocalOutput && !s.mark(&f, v, t) {
+		return
+	}
 
 	r := s.walk(&f, t)
 	v.Rule, v.Table = r.rule, r.table
@@ -120,9 +121,9 @@ func (s *Snapshot) walk(f *flow, t *Trace) result {
 			t.skip(r)
 			continue
 		}
-		bad := r.Match.mismatch(f)
+		bad := r.mismatch(f)
 		t.rule(s, r, f, bad)
-		if matches := (bad == fieldNone) != r.Not; !matches {
+		if matches := (bad == FieldNone) != r.Not; !matches {
 			continue
 		}
 		switch r.Action {
@@ -149,6 +150,17 @@ func (s *Snapshot) walk(f *flow, t *Trace) result {
 	}
 	t.exhausted()
 	return result{rule: None, table: None, outcome: noRoute}
+}
+
+// mismatch returns the first selector that the packet does not meet, or FieldNone if it meets them all.
+func (r *rule) mismatch(f *flow) Field {
+	bad := r.Match.mismatch(f)
+	if bad == FieldNone && len(r.beyond) > 0 {
+		if c := mismatch(r.beyond, f); c != nil {
+			return c.Field
+		}
+	}
+	return bad
 }
 
 // lookup asks one table, and those that it leads to. Compile has made sure that they end.

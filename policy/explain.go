@@ -4,18 +4,21 @@ import "weir/policy/packet"
 
 // Explanation is a decision for people and tools. Its JSON form is that of AppendJSON, with the steps.
 type Explanation struct {
-	Verdict string `json:"verdict"`           // see verdictWord
-	Port    string `json:"port,omitempty"`    // egress
-	Gateway string `json:"gateway,omitempty"` // absent where the destination is on the link
-	Table   string `json:"table,omitempty"`   // that decided
-	Rule    string `json:"rule,omitempty"`    // that decided
-	Prefix  string `json:"prefix,omitempty"`  // that decided
-	Mark    uint32 `json:"mark"`              // after the mark program
-	TOS     uint8  `json:"tos"`               // after the mark program
-	ICMP    *ICMP  `json:"icmp,omitempty"`    // the error that is sent
-	MTU     uint16 `json:"mtu,omitempty"`     // that the packet exceeds
-	Reason  string `json:"reason,omitempty"`  // the drop counter (packet.Reason)
-	Steps   []Step `json:"steps,omitempty"`
+	Verdict   string `json:"verdict"`             // see verdictWord
+	Port      string `json:"port,omitempty"`      // egress
+	Gateway   string `json:"gateway,omitempty"`   // absent where the destination is on the link
+	Table     string `json:"table,omitempty"`     // that decided
+	Rule      string `json:"rule,omitempty"`      // that decided
+	Prefix    string `json:"prefix,omitempty"`    // that decided
+	Chain     string `json:"chain,omitempty"`     // of Statement
+	Statement string `json:"statement,omitempty"` // of marks, that dropped or rejected it
+	Mark      uint32 `json:"mark"`                // after the mark program
+	TOS       uint8  `json:"tos"`                 // after the mark program
+	ICMP      *ICMP  `json:"icmp,omitempty"`      // the error that is sent
+	Reset     bool   `json:"reset,omitempty"`     // a TCP reset is sent
+	MTU       uint16 `json:"mtu,omitempty"`       // that the packet exceeds
+	Reason    string `json:"reason,omitempty"`    // the drop counter (packet.Reason)
+	Steps     []Step `json:"steps,omitempty"`
 
 	packet  [2]string // the packet, for people
 	version string    // of ICMP: "" or "v6"
@@ -48,7 +51,8 @@ func (s *Snapshot) explanation(k *packet.Key, v Verdict) Explanation {
 		Table:   s.TableName(v.Table),
 		Rule:    s.RuleName(v.Rule),
 		Mark:    v.Mark,
-		TOS:     k.TOS,
+		TOS:     v.TOS,
+		Reset:   v.Action == Reset,
 		MTU:     v.MTU,
 	}
 	if gateway, ok := s.gateway(v); ok {
@@ -56,6 +60,9 @@ func (s *Snapshot) explanation(k *packet.Key, v Verdict) Explanation {
 	}
 	if prefix, ok := s.prefix(k, v); ok {
 		e.Prefix = prefix.String()
+	}
+	if v.Statement != None {
+		e.Chain, e.Statement = s.StatementName(v.Statement)
 	}
 	if v.Action == Reject {
 		e.ICMP = &ICMP{v.Type, v.Code}
@@ -87,6 +94,8 @@ func verdictWord(v Verdict) string {
 		return "ttl-exceeded"
 	case packet.TooBig:
 		return "too-big"
+	case packet.MarkReject:
+		return "reject"
 	}
 	if v.Action == Reject {
 		return "reject"

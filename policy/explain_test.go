@@ -64,24 +64,39 @@ var explainCases = []struct{ name, spec string }{
 func TestExplainGolden(t *testing.T) {
 	s := explainLab(t)
 	for _, c := range explainCases {
-		k := key(t, s, c.spec)
-		e := s.Explain(&k)
-		var text bytes.Buffer
-		if err := e.WriteText(&text); err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(text.String()) {
-			if n := len(strings.TrimSuffix(line, "\n")); n > textWidth {
-				t.Errorf("%s: line of %d columns: %s", c.name, n, line)
-			}
-		}
-		golden(t, c.name+".txt", text.Bytes())
-		js, err := json.MarshalIndent(e, "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		golden(t, c.name+".json", append(js, '\n'))
+		explainGolden(t, s, c.name, c.spec)
 	}
+}
+
+// explainGolden compares the explanation of a packet, as text and as JSON, with its golden files.
+func explainGolden(t *testing.T, s *Snapshot, name, spec string) {
+	t.Helper()
+	k := key(t, s, spec)
+	e := s.Explain(&k)
+	var text bytes.Buffer
+	if err := e.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(text.String()) {
+		if n := len(strings.TrimSuffix(line, "\n")); n > textWidth {
+			t.Errorf("%s: line of %d columns: %s", name, n, line)
+		}
+	}
+	golden(t, name+".txt", text.Bytes())
+	js, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, name+".json", append(js, '\n'))
+}
+
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func golden(t *testing.T, name string, got []byte) {

@@ -48,6 +48,8 @@ func (s *Step) subject() string {
 		return fmt.Sprintf("rule %d %s", *s.Priority, s.Name)
 	case s.Kind == "table":
 		return strings.Repeat("  ", s.Depth+1) + "table " + s.Name
+	case s.Kind == "mark":
+		return strings.TrimSuffix(strings.Repeat("  ", s.Depth)+"mark "+s.Chain+" "+s.Name, " ")
 	case s.Kind == "end":
 		return "end of rules"
 	}
@@ -64,6 +66,8 @@ func (e *Explanation) headline() string {
 		text += " on link at " + e.Port
 	case e.Verdict == "local":
 		text += " to the router itself"
+	case e.Reset:
+		text += ", answered with a TCP reset"
 	case e.ICMP != nil:
 		text += fmt.Sprintf(", answered with ICMP%s %d/%d", e.version, e.ICMP.Type, e.ICMP.Code)
 	default:
@@ -80,7 +84,7 @@ func (e *Explanation) headline() string {
 
 func (e *Explanation) decidedBy() string {
 	var parts []string
-	for _, p := range [...]struct{ what, name string }{{"rule ", e.Rule}, {"table ", e.Table}, {"prefix ", e.Prefix}} {
+	for _, p := range [...]struct{ what, name string }{{"statement ", e.Statement}, {"chain ", e.Chain}, {"rule ", e.Rule}, {"table ", e.Table}, {"prefix ", e.Prefix}} {
 		if p.name != "" {
 			parts = append(parts, p.what+p.name)
 		}

@@ -12,7 +12,8 @@ type Policy struct {
 	Hostname  string
 	Ports     []Port // logical ports: netdevs first, in Device order, then VLANs
 	Tables    []Table
-	Rules     []Rule // in any order; Compile sorts by priority, stably
+	Marks     []Chain // the mark program
+	Rules     []Rule  // in any order; Compile sorts by priority, stably
 	Neighbors []StaticNeighbor
 }
 
@@ -129,6 +130,8 @@ type Selector struct {
 	HasFlow    bool // IPv6 flow label, 20 bits
 	FlowLabel  uint32
 	FlowMask   uint32
+
+	Beyond []Condition // what no rule in Linux can ask for: ICMP types, TCP flags, length …
 }
 
 // PortMatch matches an L4 port by range or by value and mask. The zero PortMatch matches everything.

@@ -37,51 +37,34 @@ func hasPorts(k *packet.Key) bool {
 	return k.Fragment == packet.FragmentNone && (k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP)
 }
 
-// field names a selector.
-type field uint8
-
-const (
-	fieldNone field = iota
-	fieldFrom
-	fieldTo
-	fieldIngress
-	fieldGroup
-	fieldMark
-	fieldTOS
-	fieldDSCP
-	fieldProto
-	fieldSport
-	fieldDport
-	fieldFlowLabel
-)
-
-// mismatch returns the first selector that the packet does not meet, or fieldNone if it meets them all.
-func (m *Selector) mismatch(f *flow) field {
+// mismatch returns the first selector that the packet does not meet, or FieldNone if it meets them all. It leaves out
+// Beyond, which the rule has in another form.
+func (m *Selector) mismatch(f *flow) Field {
 	switch {
 	case m.From.IsValid() && !m.From.Contains(f.src):
-		return fieldFrom
+		return FieldFrom
 	case m.To.IsValid() && !m.To.Contains(f.dst):
-		return fieldTo
+		return FieldTo
 	case m.HasIngress && m.ingress() != f.key.Ingress:
-		return fieldIngress
+		return FieldIngress
 	case m.HasGroup && (m.Group != f.group || f.key.Ingress == LocalOutput):
-		return fieldGroup
+		return FieldGroup
 	case m.HasMark && (m.Mark^f.mark)&m.MarkMask != 0:
-		return fieldMark
+		return FieldMark
 	case m.HasTOS && m.TOS != 0 && !m.meetsTOS(f):
-		return fieldTOS
+		return FieldTOS
 	case m.HasDSCP && (m.DSCP^f.tos>>2)&m.DSCPMask != 0:
-		return fieldDSCP
+		return FieldDSCP
 	case m.HasProto && m.Proto != f.key.Proto:
-		return fieldProto
+		return FieldProto
 	case m.Sport.Kind != PortAny && !m.Sport.meets(f.sport):
-		return fieldSport
+		return FieldSport
 	case m.Dport.Kind != PortAny && !m.Dport.meets(f.dport):
-		return fieldDport
+		return FieldDport
 	case m.HasFlow && (m.FlowLabel^f.key.FlowLabel)&m.FlowMask != 0:
-		return fieldFlowLabel
+		return FieldFlowLabel
 	}
-	return fieldNone
+	return FieldNone
 }
 
 // ingress is the port that the rule asks for; lo stands for what the router itself sends.

@@ -161,10 +161,10 @@ func TestSelectorIsTheTwin(t *testing.T) {
 		var f flow
 		f.fill(s, &k)
 		bad := m.mismatch(&f)
-		if want := twinMatches(&m, &k, s.Ports[k.Ingress].Group); (bad == fieldNone) != want {
+		if want := twinMatches(&m, &k, s.Ports[k.Ingress].Group); (bad == FieldNone) != want {
 			t.Fatalf("%+v on %+v: field %d, want match %v", m, k, bad, want)
 		}
-		if bad == fieldNone {
+		if bad == FieldNone {
 			matched++
 		}
 	})

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Ports       []Port // logical ports, by the index that Key.Ingress and Verdict.Port hold
 	Adjacencies *fib.Adjacencies
 
+	marks     program
 	rules     []rule
 	tables    []table
 	ingress   []ingress             // by device
@@ -30,6 +31,7 @@ type rule struct {
 	Rule
 	family uint8     // the only family it is there for, or 0
 	jump   [2]uint16 // RuleGoto: index of the target for IPv4 and IPv6, or None
+	beyond []condition
 }
 
 // table is a Table with its routes in the form that is looked up.
@@ -114,6 +116,19 @@ func (s *Snapshot) RuleName(i uint16) string {
 		return s.rules[i].Name
 	}
 	return ""
+}
+
+// Statements is the number of statements of the mark program that can run.
+func (s *Snapshot) Statements() int { return len(s.marks.statements) }
+
+// StatementName is the chain and the name of statement i, or empty for None. The two are the statement's own as long as
+// its configuration does not rename it; i is not.
+func (s *Snapshot) StatementName(i uint16) (chain, name string) {
+	if int(i) >= len(s.marks.statements) {
+		return "", ""
+	}
+	st := &s.marks.statements[i]
+	return s.marks.chains[st.chain].name, st.name
 }
 
 // Tables is the number of tables.

@@ -17,10 +17,11 @@ type Trace struct {
 
 // Step is one thing that an evaluation looked at, and what came of it.
 type Step struct {
-	Kind     string  `json:"step"`               // addresses, rule, table, next-hop, source, ttl, scope, mtu, end
-	Name     string  `json:"name,omitempty"`     // of the rule or table
+	Kind     string  `json:"step"`               // addresses, mark, rule, table, next-hop, source, ttl, scope, mtu, end
+	Name     string  `json:"name,omitempty"`     // of the rule, table or statement
+	Chain    string  `json:"chain,omitempty"`    // of the statement
 	Priority *uint32 `json:"priority,omitempty"` // of the rule
-	Depth    int     `json:"depth,omitempty"`    // of the table: how many lookups led to it
+	Depth    int     `json:"depth,omitempty"`    // of the table: how many lookups led to it; of the statement: how many jumps
 	Prefix   string  `json:"prefix,omitempty"`   // of the route
 	Result   string  `json:"result"`             // matched, no-match, skipped, found, miss, resumed, suppressed, ok, dropped …
 	Detail   string  `json:"detail,omitempty"`   // why, for people
@@ -41,7 +42,7 @@ func (t *Trace) skip(r *rule) {
 	}
 }
 
-func (t *Trace) rule(s *Snapshot, r *rule, f *flow, bad field) {
+func (t *Trace) rule(s *Snapshot, r *rule, f *flow, bad Field) {
 	if t != nil {
 		t.addRule(s, r, f, bad)
 	}
@@ -148,13 +149,13 @@ func (t *Trace) addSkip(r *rule) {
 	t.add(Step{Kind: "rule", Name: r.Name, Priority: &r.Priority, Result: "skipped", Detail: fmt.Sprintf("is for IPv%d", r.family)})
 }
 
-func (t *Trace) addRule(s *Snapshot, r *rule, f *flow, bad field) {
+func (t *Trace) addRule(s *Snapshot, r *rule, f *flow, bad Field) {
 	step := Step{Kind: "rule", Name: r.Name, Priority: &r.Priority}
 	why := "all selectors are met"
-	if bad != fieldNone {
-		why = mismatchText(s, &r.Match, f, bad)
+	if bad != FieldNone {
+		why = mismatchText(s, r, f, bad)
 	}
-	switch matches := (bad == fieldNone) != r.Not; {
+	switch matches := (bad == FieldNone) != r.Not; {
 	case !matches && r.Not:
 		step.Result, step.Detail = "no-match", "not: "+why
 	case !matches:

@@ -8,44 +8,44 @@ import (
 )
 
 // mismatchText says how the packet fails a selector: what it has, and what the rule wants.
-func mismatchText(s *Snapshot, m *Selector, f *flow, bad field) string {
-	k := f.key
+func mismatchText(s *Snapshot, r *rule, f *flow, bad Field) string {
+	k, m := f.key, &r.Match
 	switch bad {
-	case fieldFrom:
+	case FieldFrom:
 		return fmt.Sprintf("from: %v is not in %v", f.src, m.From)
-	case fieldTo:
+	case FieldTo:
 		return fmt.Sprintf("to: %v is not in %v", f.dst, m.To)
-	case fieldIngress:
+	case FieldIngress:
 		want := "lo"
 		if !m.IngressLo {
 			want = s.PortName(m.Ingress)
 		}
 		return fmt.Sprintf("iif: %s is not %s", s.ingressText(k), want)
-	case fieldGroup:
+	case FieldGroup:
 		return fmt.Sprintf("iif-group: %s is not %s", s.groupText(f.group), s.groupText(m.Group))
-	case fieldMark:
+	case FieldMark:
 		return fmt.Sprintf("fwmark: 0x%x is not 0x%x/0x%x", f.mark, m.Mark, m.MarkMask)
-	case fieldTOS:
+	case FieldTOS:
 		mask := uint8(tosMask)
 		if k.Family == packet.IPv6 {
 			mask = dscpMask
 		}
 		return fmt.Sprintf("tos: 0x%02x & 0x%02x is not 0x%02x", f.tos, mask, m.TOS)
-	case fieldDSCP:
+	case FieldDSCP:
 		if m.DSCPMask == 63 {
 			return fmt.Sprintf("dscp: %d is not %d", f.tos>>2, m.DSCP)
 		}
 		return fmt.Sprintf("dscp: %d is not %d/0x%02x", f.tos>>2, m.DSCP, m.DSCPMask)
-	case fieldProto:
+	case FieldProto:
 		return fmt.Sprintf("proto: %s is not %s", protoText(k.Proto), protoText(m.Proto))
-	case fieldSport:
+	case FieldSport:
 		return "sport: " + portMismatchText(&m.Sport, f.sport, k)
-	case fieldDport:
+	case FieldDport:
 		return "dport: " + portMismatchText(&m.Dport, f.dport, k)
-	case fieldFlowLabel:
+	case FieldFlowLabel:
 		return fmt.Sprintf("flowlabel: 0x%x is not 0x%x/0x%x", k.FlowLabel, m.FlowLabel, m.FlowMask)
 	}
-	return "unknown selector"
+	return conditionText(s, mismatch(r.beyond, f), f)
 }
 
 func portMismatchText(m *PortMatch, port uint16, k *packet.Key) string {

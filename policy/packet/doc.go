@@ -3,12 +3,12 @@
 // Bytes come in once and leave once:
 //
 //	frame ── Parse ──► Key ──► (decision, package policy) ──► DecrementTTL, SetDSCP ──► Encap ──► frame
-//	              └──► Reason                             └─► BuildError ──► another frame ──► Parse …
+//	              └──► Reason                             └─► BuildError, BuildReset ──► another frame ──► Parse …
 //
 // Parse reads a frame in one pass and writes its Key: the fields a decision may depend on, and where the headers
 // are. The edits change the frame in place, keep its checksums right incrementally (RFC 1624), and keep the Key in
-// step with the frame. BuildError writes an ICMP error into a second frame; the answer is an ordinary packet, which
-// its caller parses, decides and encapsulates like any other.
+// step with the frame. BuildError writes an ICMP error into a second frame, BuildReset a TCP reset; the answer is an
+// ordinary packet, which its caller parses, decides and encapsulates like any other.
 //
 // # What is dropped
 //
@@ -40,7 +40,7 @@
 // A frame whose VLAN identifier is 0 is priority-tagged (IEEE 802.1Q): it has a tag, Key.Tags counts it, yet it
 // belongs to no VLAN.
 //
-// An ICMP error quotes the packet as it arrived. Call BuildError before the edits.
+// An answer is about the packet as it arrived. Call BuildError and BuildReset before the edits.
 //
 // None of the functions on the packet path allocates, and all may be called by any number of goroutines, as long as
 // each has its own frame and Key.

@@ -13,6 +13,7 @@ const (
 
 	ICMPNetUnreachable   uint8 = 0  // of ICMPUnreachable
 	ICMPHostUnreachable  uint8 = 1  // of ICMPUnreachable
+	ICMPPortUnreachable  uint8 = 3  // of ICMPUnreachable
 	ICMPFragNeeded       uint8 = 4  // of ICMPUnreachable; Error.Info is the MTU (RFC 1191 section 4)
 	ICMPAdminProhibited  uint8 = 13 // of ICMPUnreachable
 	ICMPRedirectHost     uint8 = 1  // of ICMPRedirect; Error.Info is the gateway's address
@@ -32,6 +33,7 @@ const (
 	ICMPv6NoRoute            uint8 = 0   // of ICMPv6Unreachable
 	ICMPv6AdminProhibited    uint8 = 1   // of ICMPv6Unreachable
 	ICMPv6AddressUnreachable uint8 = 3   // of ICMPv6Unreachable
+	ICMPv6PortUnreachable    uint8 = 4   // of ICMPv6Unreachable
 	ICMPv6HopLimitExceeded   uint8 = 0   // of ICMPv6TimeExceeded
 	icmpv6ParameterProblem   uint8 = 4   // the last error type in use
 	icmpv6Informational      uint8 = 128 // types from here on are not errors (RFC 4443 section 2.1)

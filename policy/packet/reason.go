@@ -24,6 +24,8 @@ const (
 
 	// Decision.
 	Martian        // source or destination address that must not be forwarded (RFC 1812 section 5.3.7)
+	MarkDrop       // dropped by the mark program
+	MarkReject     // rejected by the mark program
 	OwnSource      // source is one of the router's own addresses
 	Blackhole      // rule or route of type blackhole
 	Unreachable    // rule or route of type unreachable
@@ -64,6 +66,8 @@ var reasons = [End]reasonInfo{
 	TooManyHeaders:  {"too-many-headers", "IPv6 extension-header chain too long"},
 	UnknownVLAN:     {"unknown-vlan", "VLAN tag that no port is configured for"},
 	Martian:         {"martian", "address that must not be forwarded"},
+	MarkDrop:        {"mark-drop", "dropped by a statement of marks"},
+	MarkReject:      {"mark-reject", "rejected by a statement of marks"},
 	OwnSource:       {"own-source", "source is one of the router's own addresses"},
 	Blackhole:       {"blackhole", "rule or route of type blackhole"},
 	Unreachable:     {"unreachable", "rule or route of type unreachable"},
