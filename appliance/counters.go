@@ -14,7 +14,7 @@ import (
 //	received + generated = transmitted + punted + Σ drops + waiting
 type counters struct {
 	punted    atomic.Uint64             // handed to the kernel because they are for the router itself
-	generated atomic.Uint64             // ICMP errors that the router made
+	generated atomic.Uint64             // ICMP errors and TCP resets that the router made
 	limited   atomic.Uint64             // ICMP errors not made because of the rate limit
 	unsent    atomic.Uint64             // ICMP errors not made because none may be sent about such a packet
 	waiting   atomic.Int64              // packets in waiting rooms now

@@ -26,8 +26,17 @@ func (w *Worker) unreachable(umem *rings.UMEM, f rings.Frame, k *packet.Key) {
 	w.drop(umem, f, packet.NeighborFailed)
 }
 
-// answer sends an ICMP error about a packet, which stays as it is. The error is decided like any packet, as one of the
-// router's own. None is sent about an error of ours (they come from policy.LocalOutput).
+// reset drops a TCP segment and answers it with a reset.
+func (w *Worker) reset(umem *rings.UMEM, f rings.Frame, k *packet.Key, v *policy.Verdict) {
+	if g, ok := w.blank(umem, k); ok {
+		n, ok := packet.BuildReset(space(umem, g), umem.Bytes(f), k)
+		w.originate(umem, g, n, ok, k)
+	}
+	w.drop(umem, f, v.Reason)
+}
+
+// answer sends an ICMP error about a packet, which stays as it is. None is sent about what we sent ourselves (it comes
+// from policy.LocalOutput).
 func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet.Error) {
 	if k.Ingress == policy.LocalOutput {
 		return
@@ -37,28 +46,45 @@ func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet
 		w.count.unsent.Add(1)
 		return
 	}
+	if g, ok := w.blank(umem, k); ok {
+		n, ok := packet.BuildError(space(umem, g), umem.Bytes(f), k, e)
+		w.originate(umem, g, n, ok, k)
+	}
+}
+
+// blank is a frame for an answer to a packet, if the limit of its port has one left and there is memory.
+func (w *Worker) blank(umem *rings.UMEM, k *packet.Key) (rings.Frame, bool) {
 	if !w.errors.take(k.Ingress, w.now) {
 		w.count.limited.Add(1)
-		return
+		return rings.Frame{}, false
 	}
 	addr, ok := umem.Alloc()
 	if !ok {
 		w.count.limited.Add(1)
-		return
+		return rings.Frame{}, false
 	}
-	addr += errorHeadroom
-	chunk, start := umem.Chunk(rings.Frame{Addr: addr})
-	n, ok := packet.BuildError(chunk[start:], umem.Bytes(f), k, e)
-	if !ok {
+	return rings.Frame{Addr: addr + answerHeadroom}, true
+}
+
+// space is what a blank frame has room for.
+func space(umem *rings.UMEM, g rings.Frame) []byte {
+	chunk, start := umem.Chunk(g)
+	return chunk[start:]
+}
+
+// originate sends the answer of n bytes to a packet that was built in a blank frame, or frees the frame if none may be
+// sent. The answer is decided like any packet, as one of the router's own.
+func (w *Worker) originate(umem *rings.UMEM, g rings.Frame, n int, built bool, k *packet.Key) {
+	if !built {
 		w.count.unsent.Add(1)
-		umem.Free(addr)
+		umem.Free(g.Addr)
 		return
 	}
 	w.count.generated.Add(1)
-	g := rings.Frame{Addr: addr, Len: uint32(n)}
+	g.Len = uint32(n)
 	keys, verdicts := &w.ownKey, &w.ownVerdict
 	if reason := packet.Parse(umem.Bytes(g), &keys[0]); reason != packet.None {
-		panic("appliance: an ICMP error of ours does not parse: " + reason.String())
+		panic("appliance: an answer of ours does not parse: " + reason.String())
 	}
 	keys[0].Ingress = policy.LocalOutput
 	if dst := keys[0].DstAddr(); dst.Is6() && dst.IsLinkLocalUnicast() { // a host on the link that the packet came by: no table knows which
@@ -79,8 +105,8 @@ func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet
 	}
 }
 
-// errorHeadroom is the space before an ICMP error, for the VLAN tags of its way out; a multiple of the cache line.
-const errorHeadroom = 64
+// answerHeadroom is the space before an answer, for the VLAN tags of its way out; a multiple of the cache line.
+const answerHeadroom = 64
 
 // errorSource picks the router's address that an error about a packet comes from: one of the port that it came in on,
 // rather one of the sender's subnet.
@@ -101,8 +127,8 @@ func errorSource(ports []policy.Port, k *packet.Key) (netip.Addr, bool) {
 	return source, source.IsValid()
 }
 
-// errorBuckets limit the ICMP errors about what comes in on each port (RFC 1812 section 4.3.2.8, RFC 4443 section
-// 2.4 (f)): a token bucket each. Linux's limit for the whole host is 1,000 a second in bursts of 50
+// errorBuckets limit the ICMP errors and TCP resets about what comes in on each port (RFC 1812 section 4.3.2.8, RFC 4443
+// section 2.4 (f)): a token bucket each. Linux's limit for the whole host is 1,000 a second in bursts of 50
 // (net.ipv4.icmp_msgs_per_sec); ours is by port and worker.
 type errorBuckets struct{ buckets [256]errorBucket }
 

@@ -28,7 +28,7 @@ type Worker struct {
 	frames     [rings.BatchSize]rings.Frame // what parsed, beside keys
 	keys       [rings.BatchSize]packet.Key
 	verdicts   [rings.BatchSize]policy.Verdict
-	ownKey     [1]packet.Key // of an ICMP error of ours
+	ownKey     [1]packet.Key // of an answer of ours
 	ownVerdict [1]policy.Verdict
 	egress     []egress // by device index
 
@@ -111,6 +111,9 @@ func (w *Worker) forward(in *ingress) int {
 	umem := in.queue.UMEM()
 	for i := range m {
 		f, k, v := w.frames[i], &w.keys[i], &w.verdicts[i]
+		if goesOn := v.Action == policy.Forward || v.Action == policy.Punt; goesOn && v.SetDSCP {
+			packet.SetDSCP(umem.Bytes(f), k, v.TOS>>2) // an answer to a packet is about it as it came
+		}
 		switch v.Action {
 		case policy.Forward:
 			packet.DecrementTTL(umem.Bytes(f), k)
@@ -119,6 +122,8 @@ func (w *Worker) forward(in *ingress) int {
 			w.punt(umem, f, k)
 		case policy.Reject:
 			w.reject(umem, f, k, v)
+		case policy.Reset:
+			w.reset(umem, f, k, v)
 		default:
 			w.drop(umem, f, v.Reason)
 		}
