@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ const (
 type running struct {
 	bed     *testbed
 	process *lab.Process // nil: the kernel
-	worker  int          // thread; 0: none
+	worker  []int        // threads
 	napi    []int        // threads
 	stops   []func() error
 }
@@ -110,15 +111,20 @@ func (r *running) startProcess(ctx context.Context, command []string) error {
 			return err
 		}
 	}
-	if r.worker, err = threadOn(r.process.PID(), r.bed.cpu); err != nil {
+	if r.worker, err = threadsOn(r.process.PID(), r.bed.cpu); err != nil {
 		return err
+	}
+	for _, tid := range r.worker {
+		if err := makeUrgent(tid); err != nil {
+			return err
+		}
 	}
 	restore, err := raiseGroup(r.process.PID())
 	if err != nil {
 		return err
 	}
 	r.stops = append(r.stops, restore)
-	return makeUrgent(r.worker)
+	return nil
 }
 
 // floorCommand is `weir perf floor`, or what stands in for it.
@@ -186,12 +192,14 @@ func (r *running) usage() (u usage, err error) {
 		*to += t
 		err = errors.Join(err, readErr)
 	}
-	if r.worker != 0 {
-		add(&u.worker, r.worker)
+	for _, tid := range r.worker {
+		add(&u.worker, tid)
+	}
+	if r.process != nil {
 		tids, listErr := threadsOf(r.process.PID())
 		err = errors.Join(err, listErr)
 		for _, tid := range tids {
-			if t, readErr := threadTime(tid); readErr == nil && tid != r.worker { // others come and go
+			if t, readErr := threadTime(tid); readErr == nil && !slices.Contains(r.worker, tid) { // others come and go
 				u.other += t
 			}
 		}

@@ -121,19 +121,23 @@ func threadsOf(pid int) ([]int, error) {
 	return tids, nil
 }
 
-// threadOn finds the thread of a process that is pinned to a CPU: its worker.
-func threadOn(pid, cpu int) (int, error) {
+// threadsOn finds the threads of a process that are pinned to a CPU: its worker, and perhaps a thread that was pinned for
+// some other reason and sleeps for good, as the first thread of a Go program does when a goroutine ends locked to it.
+func threadsOn(pid, cpu int) (found []int, err error) {
 	tids, err := threadsOf(pid)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, tid := range tids {
 		var set unix.CPUSet
 		if unix.SchedGetaffinity(tid, &set) == nil && set.Count() == 1 && set.IsSet(cpu) {
-			return tid, nil
+			found = append(found, tid)
 		}
 	}
-	return 0, fmt.Errorf("process %d has no thread that is pinned to CPU %d", pid, cpu)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("process %d has no thread that is pinned to CPU %d", pid, cpu)
+	}
+	return found, nil
 }
 
 // kernelThread finds a thread of the kernel by its name.
