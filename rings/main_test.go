@@ -49,7 +49,7 @@ func openDescriptors() int {
 }
 
 // patience is how long a test waits for what must happen. None of them waits that long unless it fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // testContext ends long after any test should have.
 func testContext(tb testing.TB) context.Context {
