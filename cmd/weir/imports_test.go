@@ -20,6 +20,7 @@ var rooms = map[string][]string{
 	"policy/packet": {},
 	"fib":           {},
 	"policy":        {"policy/packet", "fib"},
+	"policy/oracle": {"policy", "policy/packet", "fib"},
 	"appliance":     {"rings", "policy/packet", "policy", "fib"},
 	"mgmt":          {"policy", "policy/packet", "fib"},
 	"perf/lab":      {"rings/ethtool"},
