@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"net/netip"
+	"slices"
 
 	"weir/policy"
 	"weir/policy/packet"
@@ -51,6 +52,12 @@ var differences = []difference{
 		applies: func(c *decision) bool { return c.p.src.Is6() && c.v.Reason == packet.Martian },
 	},
 	{
+		name: "unspecified IPv6 source", of: asksWire,
+		why: "Linux forwards a packet from :: where it leaves by the port that it came in on (ip6_forward does not look at the source " +
+			"there). RFC 4291 section 2.5.2: a router must never; weir drops it.",
+		applies: func(c *decision) bool { return c.p.src == netip.IPv6Unspecified() },
+	},
+	{
 		name: "connected broadcast source", of: asksKernel | asksWire,
 		why: "Linux looks for a route first, answers with its error if it is one, and only then drops the packet; with no rules " +
 			"but the default ones it even forwards it. weir drops it before it looks.",
@@ -59,8 +66,73 @@ var differences = []difference{
 	{
 		name: "own source without rule local", of: asksKernel | asksWire,
 		why: "Linux finds out by a reverse lookup, through the rules, that a source is its own. So it forwards such a packet if the " +
-			"rules do not lead the reverse one to table local before anything else. weir always drops it.",
-		applies: func(c *decision) bool { return c.v.Reason == packet.OwnSource && !c.d.defaults },
+			"rules do not lead the reverse one to table local before anything else, and sends errors to itself on the wire. weir " +
+			"always drops it.",
+		applies: func(c *decision) bool { return isOwn(c.p.src) && !c.d.defaults },
+	},
+	{
+		name: "own destination without rule local", of: asksWire,
+		why: "If the rules do not lead a packet to table local, Linux forwards what is addressed to it. weir's XDP program hands the " +
+			"kernel all that is for its own addresses.",
+		applies: func(c *decision) bool {
+			return c.v.Action != policy.Punt && (isOwn(c.p.dst) || isConnectedBroadcast(c.p.dst))
+		},
+	},
+	{
+		name: "fragmentation", of: asksWire,
+		why: "Linux cuts a packet that is too long and may be fragmented into pieces. weir drops and counts it, for now.",
+		applies: func(c *decision) bool {
+			return !c.key.DontFragment && slices.ContainsFunc(c.ways(), func(w way) bool { return c.key.Length > w.mtu })
+		},
+	},
+	{
+		name: "errors about later IPv6 fragments", of: asksWire,
+		why: "Linux sends them, and RFC 4443 section 2.4 (e) does not forbid it. weir sends no error about any fragment but the first, " +
+			"as RFC 1812 section 4.3.2.7 has it for IPv4.",
+		applies: func(c *decision) bool {
+			return c.v.Action == policy.Reject && c.key.Family == packet.IPv6 && c.key.Fragment == packet.FragmentLater
+		},
+	},
+	{
+		name: "ports of other protocols", of: asksWire,
+		why: "To Linux's rules the first four bytes of SCTP, DCCP, UDP-Lite and ESP are ports too, and so is the SPI of AH " +
+			"(proto_ports_offset in include/linux/ip.h). To weir's only TCP and UDP have ports.",
+		applies: func(c *decision) bool {
+			return slices.Contains([]uint8{33, 50, 51, 132, 136}, c.p.proto) && c.p.fragment == packet.FragmentNone && c.d.looksAtPorts()
+		},
+	},
+	{
+		name: "authentication header", of: asksWire,
+		why: "Linux's rules see AH as the protocol, and its SPI as ports. weir sees through it (RFC 8200 section 4 has it among the " +
+			"extension headers), so that AH cannot carry a packet past rules about its ports.",
+		applies: func(c *decision) bool { return slices.Contains(c.p.extensions, extAuth) && c.d.looksAtL4() },
+	},
+	{
+		name: "atomic fragment", of: asksWire,
+		why: "To Linux's rules an IPv6 packet with a fragment header is a fragment, without ports, and the header behind that one is " +
+			"its protocol. To weir one that is whole is whole (RFC 6946 section 4): it goes where the flow's other packets go.",
+		applies: func(c *decision) bool { return slices.Contains(c.p.extensions, extFragment) && c.d.looksAtL4() },
+	},
+	{
+		name: "headers behind a fragment header", of: asksWire,
+		why: "Linux's rules see the header behind the fragment header as the protocol, in every fragment. weir sees the protocol " +
+			"itself where the fragment has it, in the first.",
+		applies: func(c *decision) bool {
+			return c.p.fragment == packet.FragmentFirst && len(c.p.behind) > 0 && c.d.looksAtL4()
+		},
+	},
+	{
+		name: "errors to network 0", of: asksWire,
+		why:     "Linux answers a sender in 0/8, but for 0.0.0.0. RFC 1812 section 4.3.2.7 forbids it; weir sends nothing.",
+		applies: func(c *decision) bool { return c.v.Action == policy.Reject && c.p.src.Is4() && c.p.src.As4()[0] == 0 },
+	},
+	{
+		name: "errors to link-local senders", of: asksWire,
+		why: "Linux sends them out of the port that the packet came in on, to a neighbour that it asks for; here none has that " +
+			"address. weir routes them as any other.",
+		applies: func(c *decision) bool {
+			return c.p.src.Is6() && c.p.src.IsLinkLocalUnicast() && (c.v.Action == policy.Reject || len(c.ways()) > 1)
+		},
 	},
 	{
 		name: "group of an IPv6 multipath route", of: asksKernel | asksWire,
@@ -76,6 +148,18 @@ var differences = []difference{
 	},
 }
 
+// looksAtPorts reports whether a rule does.
+func (d *description) looksAtPorts() bool {
+	return slices.ContainsFunc(d.Rules, func(r policy.Rule) bool {
+		return r.Match.Sport.Kind != policy.PortAny || r.Match.Dport.Kind != policy.PortAny
+	})
+}
+
+// looksAtL4 reports whether a rule looks at ports or protocol.
+func (d *description) looksAtL4() bool {
+	return d.looksAtPorts() || slices.ContainsFunc(d.Rules, func(r policy.Rule) bool { return r.Match.HasProto })
+}
+
 // different finds a difference that applies to the decision.
 func different(c *decision, of asks) (*difference, bool) {
 	for i := range differences {
@@ -84,17 +168,6 @@ func different(c *decision, of asks) (*difference, bool) {
 		}
 	}
 	return nil, false
-}
-
-func isConnectedBroadcast(a netip.Addr) bool {
-	for i := range ports {
-		for _, p := range ports[i].Addresses {
-			if p.Bits() <= 30 && p.Contains(a) && a.Is4() && !p.Contains(a.Next()) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // dividedByGroup reports whether the rule's table has a route for the packet whose hops are in the rule's group in part.

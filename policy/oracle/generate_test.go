@@ -14,9 +14,31 @@ import (
 // generator draws configurations and packets from spaces so small that they meet.
 type generator struct {
 	*rand.Rand
+	sources []netip.Addr // of packets, before the odd ones; rules have prefixes of them
 
 	// file: only what a configuration file can say. It refuses some things that Linux takes and ignores.
 	file bool
+}
+
+// newGenerator draws packets to ask about.
+func newGenerator(r *rand.Rand) *generator { return &generator{Rand: r, sources: sources} }
+
+// newWireGenerator draws packets to send. Linux sends each IPv4 address six ICMP errors at most, and then one a second
+// (ip_error in net/ipv4/route.c; it cannot be told otherwise in a namespace), so every configuration has sources of its
+// own.
+func newWireGenerator(r *rand.Rand, number int) *generator {
+	g := &generator{Rand: r}
+	for _, a := range sources {
+		if a.Is6() {
+			g.sources = append(g.sources, a)
+		}
+	}
+	for _, half := range []int{0, 128} {
+		for _, host := range []int{1, 2, 3, 62, 64, 65, 127, 128, 129, 191, 192, 200, 253} {
+			g.sources = append(g.sources, netip.MustParseAddr(fmt.Sprintf("60.%d.%d.%d", half+number>>8&127, number&255, host)))
+		}
+	}
+	return g
 }
 
 func pick[T any](g *generator, list ...T) T { return list[g.IntN(len(list))] }
@@ -30,7 +52,7 @@ var (
 		product("2001:db8:%x:%x::%x", []int{0, 1, 0x8000}, []int{0, 1, 0x8000}, []int{0, 1, 2})...)
 	sources = append(append(product("60.%d.%d.%d", []int{0, 128}, []int{0, 1, 128}, []int{1, 2, 200}),
 		product("2001:db8:%x:%x::%x", []int{0x6000, 0xe000}, []int{0, 1, 0x8000}, []int{1, 2, 0x8000})...),
-		addrs("10.1.0.77", "10.2.0.77", "10.2.4.2", "10.4.0.200", "fd00:1::77", "fd00:2::77", "fd00:4::77")...)
+		addrs("10.1.0.77", "10.2.0.77", "10.4.0.200", "fd00:1::77", "fd00:2::77", "fd00:4::77")...)
 )
 
 // Addresses that something is special about, without the groups.
@@ -234,7 +256,7 @@ func (g *generator) rule(name string, tables []uint16) policy.Rule {
 		}
 	}
 	if r.Action != policy.RuleLookup && r.Action != policy.RuleNop && r.Action != policy.RuleGoto && r.Match == (policy.Selector{}) {
-		r.Match.From = g.prefix(sources, oddSources, g.one(2)) // else nothing would come after it
+		r.Match.From = g.prefix(g.sources, oddSources, g.one(2)) // else nothing would come after it
 	}
 	return r
 }
@@ -245,7 +267,7 @@ func (g *generator) selector() policy.Selector {
 	m := policy.Selector{}
 	ipv4 := g.one(2)
 	if g.one(4) {
-		m.From = g.prefix(sources, oddSources, ipv4)
+		m.From = g.prefix(g.sources, oddSources, ipv4)
 	}
 	if g.one(3) {
 		m.To = g.prefix(destinations, oddDestinations, ipv4)
@@ -318,7 +340,7 @@ func (g *generator) probe() probe {
 	ipv4 := g.one(2)
 	p := probe{
 		ingress: g.IntN(len(ports)),
-		src:     g.address(sources, oddSources, ipv4, 25),
+		src:     g.address(g.sources, oddSources, ipv4, 25),
 		dst:     g.address(destinations, oddDestinations, ipv4, 25),
 		proto:   pick(g, packet.ProtoTCP, packet.ProtoUDP, packet.ProtoICMP),
 		sport:   pick(g, portValues...), dport: pick(g, portValues...),
@@ -335,4 +357,50 @@ func (g *generator) probe() probe {
 		}
 	}
 	return p
+}
+
+// variable are sources for which any address beside them does as well.
+var variable = addrs("0.1.2.3", "169.254.1.1", "240.0.0.1", "10.9.9.9")
+
+// wireProbe draws any packet.
+func (g *generator) wireProbe() probe {
+	p := g.probe()
+	switch {
+	case p.src.Is4() && g.one(30): // next to the router
+		p.src = netip.MustParseAddr(fmt.Sprintf(pick(g, "10.1.0.%d", "10.2.0.%d", "10.4.0.%d"), 140+g.IntN(100)))
+	case slices.Contains(variable, p.src):
+		a := p.src.As4()
+		a[3] = uint8(1 + g.IntN(254))
+		p.src = netip.AddrFrom4(a)
+	}
+	if g.one(4) {
+		p.proto = pick[uint8](g, 47, 50, 132, 136, 253, 17)
+	}
+	p.ttl = pick[uint8](g, 64, 64, 64, 64, 64, 64, 255, 2, 1, 0)
+	p.fragment = pick(g, packet.FragmentNone, packet.FragmentNone, packet.FragmentNone, packet.FragmentFirst, packet.FragmentLater)
+	p.df = g.one(2)
+	if g.one(8) {
+		p.padding = pick(g, 1200, 1250, 1300, 1350, 1380)
+		p.df = !g.one(8)
+	}
+	p.df = p.df && p.fragment == packet.FragmentNone
+	if !p.src.Is4() {
+		g.extend(&p)
+	}
+	// Longer ones do not reach the port.
+	p.padding = max(0, p.padding-max(0, len(p.frame(0))-packet.EthernetHeaderLen-int(ports[p.ingress].MTU)))
+	return p
+}
+
+// extend gives a packet IPv6 extension headers.
+func (g *generator) extend(p *probe) {
+	for range pick(g, 0, 0, 0, 1, 1, 2) {
+		p.extensions = append(p.extensions, pick[uint8](g, extDestination, extDestination, extDestination, extRouting, extRouting, extAuth, extFragment))
+	}
+	if g.one(8) { // which may only come first
+		p.extensions = append([]uint8{extHopByHop}, p.extensions...)
+	}
+	if g.one(8) {
+		p.behind = []uint8{extDestination}
+	}
 }

@@ -22,7 +22,7 @@ func TestGetRoute(t *testing.T) {
 	k := newKernel(t, newRouter(t, lab.ForTest(t), "linux"))
 	counts := map[string]int{}
 	series(t, 150, 200, func(t *testing.T, _, packets int, r *rand.Rand) {
-		g := &generator{Rand: r}
+		g := newGenerator(r)
 		d := g.description(nil)
 		k.configure(t, d)
 		probes := make([]probe, packets)

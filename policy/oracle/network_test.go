@@ -79,10 +79,11 @@ func newRouter(t testing.TB, l *lab.Lab, name string) *router {
 	for _, s := range [][2]string{
 		{"net/ipv4/conf/all/send_redirects", "0"},
 		{"net/ipv4/icmp_errors_use_inbound_ifaddr", "1"},
-		{"net/ipv4/icmp_ratelimit", "0"},
-		{"net/ipv4/icmp_msgs_per_sec", "100000000"},
-		{"net/ipv4/icmp_msgs_burst", "100000000"},
+		{"net/ipv4/icmp_ratemask", "0"}, // no type is limited
 		{"net/ipv6/icmp/ratelimit", "0"},
+		{"net/ipv4/icmp_msgs_per_sec", "100000"}, // of both families
+		{"net/ipv4/icmp_msgs_burst", "100000"},
+		{"net/ipv6/auto_flowlabels", "0"},
 		{"net/ipv6/route/gc_thresh", "1000000"},
 	} {
 		check(t, r.SetSysctl(s[0], s[1]))
