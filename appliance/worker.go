@@ -317,4 +317,5 @@ func pin(cpu int) {
 // monotonic is CLOCK_MONOTONIC in ns.
 func monotonic() int64 { return int64(time.Since(epochStart)) }
 
-var epochStart = time.Now()
+// epochStart is long before the first packet, so that a time of 0 is one of never.
+var epochStart = time.Now().Add(-time.Hour)
