@@ -83,8 +83,8 @@ rules:
   - {name: closed6, priority: 430, to: "2001:db8:5:b0::/60", action: prohibit}
   - {name: gone, priority: 440, to: "2001:db8:5:a0::/60", action: blackhole}
   - {name: labelled, priority: 450, flowlabel: 0x12345, lookup: z}
-  - {name: not-here, priority: 500, not: true, iif: em0, to: 203.0.113.96/28, action: nop}
-  - {name: not-here6, priority: 500, not: true, iif: em0, to: "2001:db8:5:60::/60", action: nop}
+  - {name: strangers, priority: 500, not: true, from: 10.0.0.0/8, lookup: z}
+  - {name: strangers6, priority: 500, not: true, from: "fd00::/16", lookup: z}
   - {name: small, priority: 510, tos: 0x08, family: ipv4, lookup: z}
 `
 
@@ -198,6 +198,8 @@ func TestFoundingCases(t *testing.T) {
 		{"a longer route is not", em1, spec{dst: v6(0xc8)}, to(wan1)},
 		{"goto skips the wall", em1, spec{dst: v4(250), dport: 9000}, to(wan0)},
 		{"goto skips the wall", em1, spec{dst: v6(0xff), dport: 9000}, to(wan0)},
+		{"not from here", em1, spec{src: addr("192.0.2.77"), dst: v4(70)}, to(wan1)},
+		{"not from here", em1, spec{src: addr("2001:db8:77::1"), dst: v6(0x40)}, to(wan1)},
 		{"flow label", em1, spec{dst: v6(0x40), flow: 0x12345}, to(wan1)},
 		{"TOS", em1, spec{dst: v4(70), tos: 0x08}, to(wan1)},
 		{"TTL", em1, spec{dst: v4(70), ttl: 1}, outcome{kind: 11, code: 0}},
