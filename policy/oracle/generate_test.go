@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"weir/fib"
@@ -92,6 +93,9 @@ func (g *generator) address(usual, odd []netip.Addr, ipv4 bool, odds int) netip.
 // prefix draws one with an address of the list in it.
 func (g *generator) prefix(usual, odd []netip.Addr, ipv4 bool) netip.Prefix {
 	a := g.address(usual, odd, ipv4, 8)
+	for g.file && a.Is4In6() { // a file says it as IPv4
+		a = g.address(usual, odd, ipv4, 8)
+	}
 	n := a.BitLen()
 	bits := pick(g, 0, 1, n/4, n/4+1, 9, 16, 17, 24, 32, 33, 47, 48, 49, 63, 64, n-2, n-1, n-1, n, n, n, g.IntN(n+1))
 	for bits > n {
@@ -255,7 +259,7 @@ func (g *generator) rule(name string, tables []uint16) policy.Rule {
 			}
 		}
 	}
-	if r.Action != policy.RuleLookup && r.Action != policy.RuleNop && r.Action != policy.RuleGoto && r.Match == (policy.Selector{}) {
+	if r.Action != policy.RuleLookup && r.Action != policy.RuleNop && r.Action != policy.RuleGoto && reflect.ValueOf(r.Match).IsZero() {
 		r.Match.From = g.prefix(g.sources, oddSources, g.one(2)) // else nothing would come after it
 	}
 	return r

@@ -66,6 +66,7 @@ type kernel struct {
 
 func newKernel(t testing.TB, r *router) *kernel {
 	t.Helper()
+	check(t, r.EnableForwarding())
 	k := &kernel{routeSocket: openRouteSocket(t, r.Host)}
 	for i := range ports {
 		index := must[int](t)(r.Index(ports[i].Name))

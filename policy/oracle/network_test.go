@@ -91,7 +91,6 @@ func newRouter(t testing.TB, l *lab.Lab, name string) *router {
 	for i := range ports {
 		check(t, r.SetSysctl("net/ipv4/conf/"+ports[i].Name+"/send_redirects", "0"))
 	}
-	check(t, r.EnableForwarding())
 	return r
 }
 
