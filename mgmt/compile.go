@@ -30,6 +30,10 @@ func (d *decoder) addRemarks(remarks []*policy.CompileError, severity Severity) 
 		switch {
 		case e.Rule >= 0:
 			at, path = d.places.rules[e.Rule], fmt.Sprintf("rules[%d]", d.places.items[e.Rule])
+		case e.Statement >= 0:
+			at, path = d.places.statements[e.Chain][e.Statement], fmt.Sprintf("marks.%s[%d]", d.policy.Marks[e.Chain].Name, e.Statement)
+		case e.Chain >= 0:
+			at, path = d.places.chains[e.Chain], "marks."+d.policy.Marks[e.Chain].Name
 		case e.Route >= 0:
 			t := &d.policy.Tables[e.Table]
 			at, path = d.places.routes[e.Table][e.Route], "tables."+t.Name+".routes"

@@ -21,6 +21,7 @@ type decoder struct {
 	names  names
 	links  links
 	marks  map[string]masked // tags
+	sets   map[string]*set
 
 	sum  hash.Hash // of the text and the routes-files
 	dir  string    // of the configuration, where the routes-files are
@@ -32,6 +33,7 @@ type names struct {
 	ports  map[string]uint16
 	tables map[string]uint16
 	groups map[string]uint32
+	chains map[string]uint16
 	rules  map[string]spot
 }
 
@@ -42,6 +44,9 @@ type places struct {
 	routes [][]spot // by table and route
 	rules  []spot   // zero: a default rule
 	items  []int    // by rule: its index in the file's list
+
+	chains     []spot
+	statements [][]spot // by chain and statement
 
 	neighbors []spot
 	workers   spot

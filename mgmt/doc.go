@@ -15,7 +15,7 @@
 //
 // A configuration is refused as a whole, with everything that is wrong with it: a Problem has the file, line, column
 // and path of the value it is about. Sections are decoded in the order in which they refer to one another (ports,
-// tables, routes, rules), never in that of the file; a section goes on after an error, so one pass finds all of
+// tables, routes, marks, rules), never in that of the file; a section goes on after an error, so one pass finds all of
 // them. Warnings do not refuse anything.
 //
 // # What to beware of

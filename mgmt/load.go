@@ -39,6 +39,14 @@ func (c *Config) TablePosition(i int) Position { return c.position(c.places.tabl
 // RulePosition is where the file has rule i of Policy.Rules, and the zero Position of a default rule.
 func (c *Config) RulePosition(i int) Position { return c.position(c.places.rules, i) }
 
+// ChainPosition is where the file has chain i of Policy.Marks.
+func (c *Config) ChainPosition(i int) Position { return c.position(c.places.chains, i) }
+
+// StatementPosition is where the file has statement i of Policy.Marks[chain].
+func (c *Config) StatementPosition(chain, i int) Position {
+	return c.position(c.places.statements[chain], i)
+}
+
 // RoutePosition is where the file, or the routes-file, has route i of Policy.Tables[table]. Routes that a port brings
 // are where its address is.
 func (c *Config) RoutePosition(table, i int) Position { return c.position(c.places.routes[table], i) }
@@ -137,9 +145,10 @@ func Parse(name string, text []byte, open func(path string) (io.ReadCloser, erro
 func newDecoder(name string, open func(path string) (io.ReadCloser, error)) *decoder {
 	return &decoder{
 		files: []string{name},
-		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, rules: map[string]spot{}},
+		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, chains: map[string]uint16{}, rules: map[string]spot{}},
 		links: newLinks(),
 		marks: map[string]masked{},
+		sets:  map[string]*set{},
 		sum:   sha256.New(),
 		dir:   filepath.Dir(name),
 		open:  open,
@@ -174,9 +183,11 @@ func (d *decoder) decode(root *node) {
 		{"system", d.decodeSystem},
 		{"groups", d.decodeGroups},
 		{"tags", d.decodeTags},
+		{"sets", d.decodeSets},
 		{"ports", d.decodePorts},
 		{"neighbors", d.decodeNeighbors},
 		{"tables", d.decodeTables},
+		{"marks", d.decodeMarks},
 	} {
 		if f, ok := sections[s.key]; ok {
 			s.decode(f.n, f.p)
@@ -197,4 +208,5 @@ func (d *decoder) decode(root *node) {
 		rules = found{&node{}, nil}
 	}
 	d.decodeRules(rules.n, rules.p)
+	d.warnSets()
 }

@@ -78,6 +78,22 @@ func describe(c *Config) string {
 			b.WriteByte('\n')
 		}
 	}
+	for i, chain := range c.Policy.Marks {
+		fmt.Fprintf(&b, "%-16s chain %d %s\n", short(c.ChainPosition(i)), i, chain.Name)
+		for j, st := range chain.Statements {
+			fmt.Fprintf(&b, "%-16s   %s", short(c.StatementPosition(i, j)), st.Name)
+			if st.Match.Family != 0 || st.Match.Not {
+				fmt.Fprintf(&b, " family %d not %v", st.Match.Family, st.Match.Not)
+			}
+			for _, c := range st.Match.Conditions {
+				fmt.Fprintf(&b, " [%v%s]", c.Field, strings.Replace(fields(c), " Field "+c.Field.String(), "", 1))
+			}
+			for _, then := range st.Then {
+				fmt.Fprintf(&b, " {%v%s}", then.Action, strings.Replace(fields(then), " Action "+then.Action.String(), "", 1))
+			}
+			b.WriteByte('\n')
+		}
+	}
 	for i, r := range c.Policy.Rules {
 		fmt.Fprintf(&b, "%-16s rule%s\n", short(c.RulePosition(i)), fields(r))
 	}

@@ -16,7 +16,8 @@ import (
 
 var ruleKeys = section{name: "rules", keys: []string{
 	"name", "priority", "not", "from", "to", "iif", "iif-group", "fwmark", "tagged", "tos", "dscp", "proto", "sport", "dport",
-	"flowlabel", "family", "lookup", "goto", "action", "suppress-prefixlength", "suppress-ifgroup",
+	"flowlabel", "family",
+	"icmp-type", "icmp-code", "tcp-flags", "length", "ttl", "fragment", "lookup", "goto", "action", "suppress-prefixlength", "suppress-ifgroup",
 }}
 
 // addDefaultRules adds the rules that Linux starts with. They come before rules of the same priority, since they are
@@ -87,6 +88,14 @@ type draftRule struct {
 	policy.Rule
 	given   map[string]place
 	content []string // key and text of each field, for the generated name
+	icmp    []icmpValue
+}
+
+// icmpValue is an ICMP type or code, whose name means what the protocol says.
+type icmpValue struct {
+	key string
+	v   *node
+	p   *path
 }
 
 // decodeRule reads a rule; content is empty if the rule has a name.
@@ -103,6 +112,9 @@ func (d *decoder) decodeRule(n *node, p *path) (rule policy.Rule, content string
 		d.decodeRuleField(r, k.text, v, p)
 	}) {
 		return policy.Rule{}, "", false
+	}
+	for _, i := range r.icmp {
+		d.decodeRuleBeyond(r, i.key, i.v, i.p)
 	}
 	d.required(n, p, "priority", r.has("priority"))
 	d.checkRuleAction(r, n, p)
@@ -161,13 +173,8 @@ func (d *decoder) decodeRuleField(r *draftRule, key string, v *node, p *path) {
 			m.Mark, m.MarkMask, m.HasMark = mark.value, mark.mask, true
 		}
 	case "tagged":
-		if text, ok := d.text(v, p, "the name of a tag"); ok {
-			mark, known := d.marks[text]
-			if !known {
-				d.errorf(v.at, p, "no tag is called %s%s", clip(text), d.suggest(text, maps.Keys(d.marks)))
-			}
-			m.Mark, m.MarkMask, m.HasMark = mark.value, mark.mask, known
-		}
+		mark, ok := d.tag(v, p)
+		m.Mark, m.MarkMask, m.HasMark = mark.value, mark.mask, ok
 	case "tos":
 		tos, ok := d.number(v, p, 0, 0xff)
 		m.TOS, m.HasTOS = uint8(tos), ok
@@ -206,12 +213,13 @@ func (d *decoder) decodeRuleField(r *draftRule, key string, v *node, p *path) {
 			m.FlowLabel, m.FlowMask, m.HasFlow = flow.value, flow.mask, true
 		}
 	case "family":
-		switch word, _ := d.word(v, p, "ipv4", "ipv6"); word {
-		case "ipv4":
-			m.Family = packet.IPv4
-		case "ipv6":
-			m.Family = packet.IPv6
+		if family, ok := d.family(v, p); ok {
+			m.Family = family
 		}
+	case "icmp-type", "icmp-code":
+		r.icmp = append(r.icmp, icmpValue{key, v, p})
+	case "tcp-flags", "length", "ttl", "fragment":
+		d.decodeRuleBeyond(r, key, v, p)
 	case "lookup":
 		r.Action = policy.RuleLookup
 		r.Table, _ = d.table(v, p)
@@ -236,6 +244,33 @@ func (d *decoder) decodeRuleField(r *draftRule, key string, v *node, p *path) {
 	case "suppress-ifgroup":
 		r.SuppressGroup, r.HasSuppressGroup = d.group(v, p)
 	}
+}
+
+// decodeRuleBeyond reads a selector that rules in Linux do not have. As with the others, a rule has one value of it.
+func (d *decoder) decodeRuleBeyond(r *draftRule, key string, v *node, p *path) {
+	m := &r.Match
+	var protos []policy.Range
+	if m.HasProto {
+		protos = []policy.Range{{Lo: uint32(m.Proto), Hi: uint32(m.Proto)}}
+	}
+	family := m.Family
+	for _, prefix := range []netip.Prefix{m.From, m.To} {
+		if prefix.IsValid() {
+			family = familyOf(prefix.Addr())
+		}
+	}
+	if number, ok := d.decodeNumber(key, versionOf(protos, family), v, p); ok {
+		m.Beyond = append(m.Beyond, policy.Condition{Field: selectors[key], Numbers: []policy.Range{number}})
+	}
+}
+
+// family reads the name of a family.
+func (d *decoder) family(v *node, p *path) (family uint8, ok bool) {
+	word, ok := d.word(v, p, "ipv4", "ipv6")
+	if word == "ipv6" {
+		return packet.IPv6, ok
+	}
+	return packet.IPv4, ok
 }
 
 func (d *decoder) decodeRuleName(r *draftRule, v *node, p *path) {

@@ -1,6 +1,9 @@
 package mgmt
 
-import "math"
+import (
+	"maps"
+	"math"
+)
 
 // decodeTags reads names for marks.
 func (d *decoder) decodeTags(n *node, p *path) {
@@ -19,21 +22,41 @@ func (d *decoder) decodeTags(n *node, p *path) {
 	})
 }
 
-// mark reads VALUE or VALUE/MASK of a firewall mark.
-func (d *decoder) mark(v *node, p *path) (masked, bool) {
-	text, ok := d.text(v, p, "a mark such as 0x10/0xff")
+// tag resolves the name of a mark.
+func (d *decoder) tag(v *node, p *path) (masked, bool) {
+	text, ok := d.text(v, p, "the name of a tag")
 	if !ok {
 		return masked{}, false
+	}
+	mark, ok := d.marks[text]
+	if !ok {
+		d.errorf(v.at, p, "no tag is called %s%s", clip(text), d.suggest(text, maps.Keys(d.marks)))
+	}
+	return mark, ok
+}
+
+// mark reads the mark of a rule, where Linux reads 0 in another way.
+func (d *decoder) mark(v *node, p *path) (masked, bool) {
+	m, explicit, ok := d.plainMark(v, p)
+	if ok && m.value == 0 && !explicit {
+		d.warnf(v.at, p, "0 means unmarked packets here, but every packet in Linux; 0/0xffffffff says the former in both")
+	}
+	return m, ok
+}
+
+// plainMark reads VALUE or VALUE/MASK of a firewall mark.
+func (d *decoder) plainMark(v *node, p *path) (m masked, explicit, ok bool) {
+	text, ok := d.text(v, p, "a mark such as 0x10/0xff")
+	if !ok {
+		return masked{}, false, false
 	}
 	m, explicit, wrong := parseMasked(text, math.MaxUint32)
 	switch {
 	case wrong != "":
 		d.errorf(v.at, p, "%s, found %s", wrong, v)
-		return masked{}, false
-	case m.value&^m.mask != 0:
+		return masked{}, false, false
+	case m.value&^m.mask != 0 && m.mask != 0:
 		d.warnf(v.at, p, "bits %#x of the value are outside of the mask and do not count", m.value&^m.mask)
-	case m.value == 0 && !explicit:
-		d.warnf(v.at, p, "0 means unmarked packets here, but every packet in Linux; 0/0xffffffff says the former in both")
 	}
-	return m, true
+	return m, explicit, true
 }

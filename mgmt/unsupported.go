@@ -3,8 +3,6 @@ package mgmt
 // unsupported lists what the configuration language has and this version does not do yet: section.key, or
 // section.key=value where only a value of it is meant. Using one is an error that says so, never silence.
 var unsupported = map[string]bool{
-	"marks":  true,
-	"sets":   true,
 	"assert": true,
 
 	"system.metrics":            true,
@@ -14,13 +12,6 @@ var unsupported = map[string]bool{
 	"ports.reverse-path=loose":  true,
 	"ports.reverse-path=strict": true,
 	"ports.redirects=true":      true,
-
-	"rules.icmp-type": true,
-	"rules.icmp-code": true,
-	"rules.tcp-flags": true,
-	"rules.length":    true,
-	"rules.ttl":       true,
-	"rules.fragment":  true,
 }
 
 const notSupported = "not supported by this version of weir"
@@ -29,4 +20,6 @@ const notSupported = "not supported by this version of weir"
 var impossible = map[string]string{
 	"rules.oif":      "only packets that the router itself sends have an oif before they are routed; weir forwards",
 	"rules.uidrange": "a forwarded packet belongs to no user (Linux counts it as uid 0); weir forwards",
+	"match.oif":      "marks are set before a packet is routed, when it has no oif yet",
+	"match.uidrange": "a forwarded packet belongs to no user",
 }

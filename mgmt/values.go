@@ -188,6 +188,54 @@ func parsePorts(s string) (m policy.PortMatch, wrong string) {
 	return policy.PortMatch{Kind: policy.PortRange, Lo: uint16(low), Hi: uint16(high)}, ""
 }
 
+// parseRange reads a number up to limit, or a range a-b of such.
+func parseRange(s string, limit uint32) (r policy.Range, wrong string) {
+	expected := fmt.Sprintf("expected a number from 0 to %d, or a range such as 10-20", limit)
+	from, to, isRange := strings.Cut(s, "-")
+	low, ok := parseNumber(from)
+	high := low
+	if isRange && ok {
+		high, ok = parseNumber(to)
+	}
+	switch {
+	case !ok || low > uint64(limit) || high > uint64(limit):
+		return r, expected
+	case low > high:
+		return r, fmt.Sprintf("range is backwards; did you mean %d-%d?", high, low)
+	}
+	return policy.Range{Lo: uint32(low), Hi: uint32(high), Mask: policy.AllBits}, ""
+}
+
+// tcpFlags are the flags by name (RFC 9293 section 3.1).
+var tcpFlags = map[string]uint32{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ece": 64, "cwr": 128}
+
+// parseTCPFlags reads flags that must be set and, after an exclamation mark, unset: `syn,!ack`, or VALUE/MASK.
+func parseTCPFlags(s string) (m masked, wrong string) {
+	const expected = "expected TCP flags such as syn,!ack or VALUE/MASK; they are fin, syn, rst, psh, ack, urg, ece and cwr"
+	if s[0] >= '0' && s[0] <= '9' {
+		m, _, wrong = parseMasked(s, 0xff)
+		if wrong != "" {
+			return m, expected
+		}
+		return m, ""
+	}
+	for name := range strings.SplitSeq(s, ",") {
+		name, unset := strings.CutPrefix(strings.ToLower(strings.TrimSpace(name)), "!")
+		flag, ok := tcpFlags[name]
+		switch {
+		case !ok:
+			return m, expected
+		case m.mask&flag != 0:
+			return m, name + " is given twice"
+		}
+		m.mask |= flag
+		if !unset {
+			m.value |= flag
+		}
+	}
+	return m, ""
+}
+
 // parseMAC reads the Ethernet address of a host.
 func parseMAC(s string) (mac [6]byte, wrong string) {
 	const expected = "expected a MAC address such as 02:00:00:00:00:09"

@@ -337,6 +337,7 @@ func TestMarksCompileErrors(t *testing.T) {
 		"flow label":    {func(l *lab) { l.chain("main", l.when("drop", within(FieldFrom, "10.0.0.0/8"), is(FieldFlowLabel, 1))) }, "chain main: statement main0: conditions of both families: no packet has both"},
 		"behind an end": {func(l *lab) { l.chain("main", l.when("drop, mark 0x1/0x1")) }, "chain main: statement main0: nothing follows drop in a statement"},
 		"dscp":          {func(l *lab) { l.chain("main", l.when("dscp 64")) }, "chain main: statement main0: dscp 64: it has six bits"},
+		"tos":           {func(l *lab) { l.chain("main", l.when("drop", is(FieldTOS, 0xb8))) }, "chain main: statement main0: tos 0xb8: in IPv4 it is tos & 0x1c that is compared; use dscp, or family: ipv6"},
 		"empty range": {func(l *lab) {
 			l.chain("main", l.when("drop", Condition{Field: FieldTTL, Numbers: []Range{{3, 2, AllBits}}}))
 		}, "chain main: statement main0: ttl: range 3-2 is empty"},
@@ -511,7 +512,9 @@ func genCondition(t *rapid.T, ports int) Condition {
 		limit := fields[c.Field].limit
 		values := []uint32{0, 1, 2, 3}
 		switch c.Field {
-		case FieldTOS, FieldDSCP:
+		case FieldTOS:
+			values = []uint32{0, 4, 0x10, 0x1c}
+		case FieldDSCP:
 			values = []uint32{0, 4, 0x10, 46}
 		case FieldProto:
 			values = []uint32{1, 6, 17, 47, 58}

@@ -57,8 +57,21 @@ func checkMatch(at at, m *Match) {
 	}
 	n := len(at.report.errors)
 	checkConditions(at, m.Conditions)
-	if len(at.report.errors) == n && m.families() == 0 {
+	if len(at.report.errors) > n {
+		return
+	}
+	families := m.families()
+	if families == 0 {
 		at.errorf("conditions of both families: no packet has both")
+	}
+	for i := range m.Conditions {
+		if c := &m.Conditions[i]; c.Field == FieldTOS && families.has(packet.IPv4) {
+			for _, x := range c.Numbers {
+				if x.Hi&^tosMask != 0 {
+					at.errorf("tos 0x%02x: in IPv4 it is tos & 0x1c that is compared; use dscp, or family: ipv6", x.Hi)
+				}
+			}
+		}
 	}
 }
 
