@@ -87,18 +87,22 @@ func (w *weir) run(args ...string) {
 	w.over = false
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
-	go func() {
+	go func(ended <-chan struct{}) {
 		select {
-		case <-w.process.Done():
+		case <-ended:
 			cancel()
 		case <-ctx.Done():
 		}
-	}()
+	}(w.process.Done())
 	if err := notify.Wait(ctx, "READY=1"); err != nil {
 		w.over = true
 		w.t.Fatalf("router is not ready: %v; it said:\n%s", err, w.process.Output())
 	}
 	go func() { _ = notify.Wait(context.Background(), "") }() // a full socket would block the router; it ends with the laboratory
+	eventually(w.t, "the control socket answers", func() (bool, any) {
+		_, _, err := mgmt.Call(ctx, w.control, "show", "workers")
+		return err == nil, err
+	})
 }
 
 // fails starts the process, which must end by itself with exit status 1, and returns what it said.

