@@ -33,12 +33,10 @@ func ConnectedRoutes(ports []Port) (local, main []fib.Route) {
 	networks := map[netip.Prefix]bool{}
 	for i := range ports {
 		for _, a := range ports[i].Addresses {
-			host(a.Addr())
-			if b, ok := broadcast(a); ok {
-				host(b)
-			}
-			if a.Addr().Is6() && a.Bits() < 127 {
-				host(a.Masked().Addr())
+			for _, l := range localAddrs(a) {
+				if l.IsValid() {
+					host(l)
+				}
 			}
 			if a.IsSingleIP() || networks[a.Masked()] {
 				continue
@@ -48,4 +46,30 @@ func ConnectedRoutes(ports []Port) (local, main []fib.Route) {
 		}
 	}
 	return local, main
+}
+
+// localAddrs are the addresses that an address of a port makes local: itself, and the broadcast or anycast address of its
+// network. The zero Addr stands for one that there is not.
+func localAddrs(p netip.Prefix) [2]netip.Addr {
+	list := [2]netip.Addr{p.Addr()}
+	if b, ok := broadcast(p); ok {
+		list[1] = b
+	}
+	if p.Addr().Is6() && p.Bits() < 127 {
+		list[1] = p.Masked().Addr()
+	}
+	return list
+}
+
+// localPort is the port whose address makes the given one local, or None. It looks at all of them: only rules that
+// suppress by group ask, and only about packets for the router itself.
+func (s *Snapshot) localPort(a netip.Addr) uint16 {
+	for i := range s.Ports {
+		for _, p := range s.Ports[i].Addresses {
+			if l := localAddrs(p); l[0] == a || l[1] == a {
+				return uint16(i)
+			}
+		}
+	}
+	return None
 }

@@ -218,23 +218,28 @@ var routeOutcome = [...]outcome{
 
 // suppressed reports whether the rule does not accept the route that its lookup found (fib4_rule_suppress,
 // fib6_rule_suppress). Error routes never come here. As in Linux, the group of an IPv4 multipath route is that of its
-// first hop, and in IPv6 that of the chosen one.
+// first hop, and in IPv6 that of the chosen one; a local route's is that of the port that has the address.
 func (s *Snapshot) suppressed(r *rule, route *fib.Route, f *flow, t *Trace) bool {
 	if route.Prefix.Bits() <= r.SuppressPrefixLength {
 		t.suppressLength(r, route)
 		return true
 	}
-	if !r.HasSuppressGroup || len(route.Hops) == 0 {
+	if !r.HasSuppressGroup {
 		return false
 	}
-	hop := &route.Hops[0]
-	if f.key.Family == packet.IPv6 {
-		hop = s.hop(route, f.key)
+	port := None
+	switch {
+	case route.Action == fib.Local:
+		port = s.localPort(f.dst)
+	case f.key.Family == packet.IPv6:
+		port = s.hop(route, f.key).Port
+	default:
+		port = route.Hops[0].Port
 	}
-	if s.Ports[hop.Port].Group != r.SuppressGroup {
+	if port == None || s.Ports[port].Group != r.SuppressGroup {
 		return false
 	}
-	t.suppressGroup(s, r, route, hop)
+	t.suppressGroup(s, r, route, port)
 	return true
 }
 

@@ -431,6 +431,19 @@ func TestSuppressGroupOfMultipath(t *testing.T) {
 	}
 }
 
+// As Linux, where a local route leads to the port that has the address.
+func TestSuppressGroupOfLocal(t *testing.T) {
+	l := newLab(t)
+	l.defaults()
+	r := &l.Rules[0]
+	r.HasSuppressGroup, r.SuppressGroup = true, 1
+	expect(t, l.compile(), `
+		iif=em1 src=10.0.0.1 dst=192.0.2.1 => forward em0 main main 192.0.2.0/24
+		iif=em1 src=10.0.0.1 dst=192.0.2.255 => forward em0 main main 192.0.2.0/24
+		iif=em1 src=2001:db8:9::1 dst=2001:db8:1:: => forward em0 main main 2001:db8:1::/64
+		iif=em0 src=10.0.0.1 dst=198.51.100.1 => local local local 198.51.100.1/32`)
+}
+
 func TestLocalOutput(t *testing.T) {
 	l := newLab(t)
 	l.table("x", "0.0.0.0/0 via 198.51.100.7 em1", "::/0 dev em1")

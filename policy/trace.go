@@ -85,14 +85,14 @@ func (t *Trace) suppressLength(r *rule, route *fib.Route) {
 	}
 }
 
-func (t *Trace) suppressGroup(s *Snapshot, r *rule, route *fib.Route, hop *fib.NextHop) {
+func (t *Trace) suppressGroup(s *Snapshot, r *rule, route *fib.Route, port uint16) {
 	if t != nil {
 		group := "no group"
 		if r.SuppressGroup != 0 {
 			group = "group " + s.groupText(r.SuppressGroup)
 		}
 		t.add(Step{Kind: "rule", Name: r.Name, Priority: &r.Priority, Prefix: route.Prefix.String(), Result: "suppressed",
-			Detail: fmt.Sprintf("egress %s is in %s", s.PortName(hop.Port), group)})
+			Detail: fmt.Sprintf("egress %s is in %s", s.PortName(port), group)})
 	}
 }
 

@@ -63,7 +63,7 @@ func (w twin) walk(group uint32) twinAnswer {
 				if r.SuppressPrefixLength >= a.prefix.Bits() {
 					continue
 				}
-				if hops := a.route.Hops; r.HasSuppressGroup && len(hops) > 0 && w.Ports[hops[0].Port].Group == r.SuppressGroup {
+				if p := w.suppressPort(a.route); r.HasSuppressGroup && p != nil && p.Group == r.SuppressGroup {
 					continue
 				}
 			}
@@ -74,6 +74,20 @@ func (w twin) walk(group uint32) twinAnswer {
 		}
 	}
 	return twinAnswer{word: "no route"}
+}
+
+// suppressPort is the one whose group counts: the way out, or the port that a local address is of.
+func (w twin) suppressPort(r *fib.Route) *Port {
+	if len(r.Hops) > 0 {
+		return &w.Ports[r.Hops[0].Port]
+	}
+	for i := range w.Ports {
+		local, _ := ConnectedRoutes(w.Ports[i : i+1])
+		if slices.ContainsFunc(local, func(l fib.Route) bool { return l.Prefix.Addr() == w.k.DstAddr() }) {
+			return &w.Ports[i]
+		}
+	}
+	return nil
 }
 
 func (w twin) table(index uint16) twinAnswer {
