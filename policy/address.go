@@ -63,7 +63,7 @@ func classify(k *packet.Key, source ownKind) addressClass {
 		return srcMulticast
 	case s == 0xffffffff:
 		return srcBroadcast
-	case d == 0xffffffff:
+	case d == 0xffffffff, s == 0 && d == 0: // the latter being an old form of it (RFC 1122 section 3.3.6)
 		return dstBroadcast
 	case s == 0:
 		return srcUnspecified

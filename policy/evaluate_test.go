@@ -161,6 +161,7 @@ func TestAddresses(t *testing.T) {
 		iif=em0 src=10.0.0.1 dst=127.0.0.1        => martian - - -
 		iif=em0 src=10.0.0.1 dst=0.0.0.0          => martian - - -
 		iif=em0 src=0.0.0.0 dst=255.255.255.255   => local - - -
+		iif=em0 src=0.0.0.0 dst=0.0.0.0           => local - - -
 		iif=em0 src=10.0.0.1 dst=255.255.255.255  => local - - -
 		iif=em0 src=10.0.0.1 dst=224.0.0.5        => local - - -
 		iif=em0 src=192.0.2.1 dst=10.0.0.1        => martian r0 x 0.0.0.0/0
