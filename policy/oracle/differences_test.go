@@ -52,6 +52,13 @@ var differences = []difference{
 		applies: func(c *decision) bool { return c.p.src.Is6() && c.v.Reason == packet.Martian },
 	},
 	{
+		name: "both addresses unspecified", of: asksKernel,
+		why: "Both deliver such a packet to the router itself; RTM_GETROUTE has no route to show for it.",
+		applies: func(c *decision) bool {
+			return c.p.src == netip.IPv4Unspecified() && c.p.dst == netip.IPv4Unspecified()
+		},
+	},
+	{
 		name: "unspecified IPv6 source", of: asksWire,
 		why: "Linux forwards a packet from :: where it leaves by the port that it came in on (ip6_forward does not look at the source " +
 			"there). RFC 4291 section 2.5.2: a router must never; weir drops it.",

@@ -50,6 +50,9 @@ func port80() policy.PortMatch { return policy.PortMatch{Kind: policy.PortRange,
 func points() []point {
 	always := []policy.Rule{lookup}
 	prohibit := []policy.Rule{{Priority: 1, Action: policy.RuleProhibit}}
+	notByGroup := []policy.Rule{ // the group of p1
+		{Priority: 1, Table: tableLocal, SuppressPrefixLength: -1, HasSuppressGroup: true, SuppressGroup: 1},
+		with(lookup, func(r *policy.Rule) { r.Priority = 2 })}
 	addr := netip.MustParseAddr
 	from := func(p probe, a string) probe { p.src = addr(a); return p }
 	to := func(p probe, a string) probe { p.dst = addr(a); return p }
@@ -110,9 +113,16 @@ func points() []point {
 		{name: "suppressed local route", rules: []policy.Rule{
 			{Priority: 1, Table: tableLocal, SuppressPrefixLength: 32}, with(lookup, func(r *policy.Rule) { r.Priority = 2 })},
 			routes: []fib.Route{way4}, probe: to(usual4, "10.2.4.1"), linux: "forwarded by p1", weir: "forwarded by p1"},
-		{name: "suppressed local route, by group", rules: []policy.Rule{
-			{Priority: 1, Table: tableLocal, SuppressPrefixLength: -1, HasSuppressGroup: true, SuppressGroup: 1}, with(lookup, func(r *policy.Rule) { r.Priority = 2 })},
-			routes: []fib.Route{way4}, probe: to(usual4, "10.2.4.1"), linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "suppressed own address, by group", rules: notByGroup, routes: []fib.Route{way4}, probe: to(usual4, "10.2.4.1"),
+			linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "suppressed own address, by another group", rules: notByGroup, routes: []fib.Route{way4}, probe: to(usual4, "10.1.0.1"),
+			linux: "silent", weir: "local"},
+		{name: "suppressed broadcast address, by group", rules: notByGroup, routes: []fib.Route{way4}, probe: to(usual4, "10.2.4.3"),
+			linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "suppressed own IPv6 address, by group", rules: notByGroup, routes: []fib.Route{way6}, probe: to(usual6, "fd00:2::1"),
+			linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "suppressed anycast address, by group", rules: notByGroup, routes: []fib.Route{way6}, probe: to(usual6, "fd00:2::"),
+			linux: "forwarded by p1", weir: "forwarded by p1"},
 	}
 }
 
