@@ -61,8 +61,10 @@ func TestLinkDown(t *testing.T) {
 // TestNewMAC: a gateway gets another MAC address, and a port of the router does.
 func TestNewMAC(t *testing.T) {
 	n := newNetwork(t, "em0", "em1")
-	w := n.start(n.config("tables: {main: {id: 254, routes: [{to: 203.0.113.0/24, via: 10.0.1.2}]}}\n"))
 	from, gateway := n.ends[0], n.ends[1]
+	// The static neighbour is one that the kernel does not tell about anew when the port's address changes.
+	w := n.start(n.config(fmt.Sprintf("neighbors: [{address: 10.0.0.2, port: em0, mac: %q}]\n", from.mac()) +
+		"tables: {main: {id: 254, routes: [{to: 203.0.113.0/24, via: 10.0.1.2}]}}\n"))
 	service := netip.MustParseAddr("203.0.113.1")
 	need(t, gateway.AddAddress("lo", service.String()+"/32"))
 	n.ping(from, service)
