@@ -142,6 +142,13 @@ var differences = []difference{
 		},
 	},
 	{
+		name: "neighbour with an IPv4-mapped address", of: asksWeir,
+		why: "A configuration file cannot give it a MAC address, so that weir asks for it.",
+		applies: func(c *decision) bool {
+			return slices.ContainsFunc(c.ways(), func(w way) bool { return w.to.Addr.Is4In6() })
+		},
+	},
+	{
 		name: "group of an IPv6 multipath route", of: asksKernel | asksWire,
 		why: "suppress_ifgroup looks at the next hop that the flow has got, in weir as in Linux; but the two hash flows differently.",
 		applies: func(c *decision) bool {

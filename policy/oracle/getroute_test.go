@@ -21,7 +21,7 @@ const rtaFlowLabel = 31
 func TestGetRoute(t *testing.T) {
 	k := newKernel(t, newRouter(t, lab.ForTest(t), "linux"))
 	counts := map[string]int{}
-	series(t, 150, 200, func(t *testing.T, _, packets int, r *rand.Rand) {
+	series(t, 300, 200, func(t *testing.T, _, packets int, r *rand.Rand) {
 		g := newGenerator(r)
 		d := g.description(nil)
 		k.configure(t, d)

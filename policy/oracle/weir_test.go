@@ -33,7 +33,6 @@ func newWeir(t *testing.T, l *lab.Lab, d *description) *weir {
 	}
 	w.write(t, d)
 	notify := must[*lab.Notify](t)(l.ListenNotify())
-	defer func() { check(t, notify.Close()) }()
 	w.process = must[*lab.Process](t)(r.Start(context.Background(), lab.Command{Name: w.binary, Env: []string{notify.Env()},
 		Args: []string{"run", "-c", w.file, "--control", w.control, "--state-dir", filepath.Join(dir, "state")}}))
 	t.Cleanup(func() {
@@ -79,7 +78,7 @@ func TestWeir(t *testing.T) {
 	reserve(first)
 	w := newWeir(t, l, first)
 	counts := map[string]int{}
-	series(t, 30, 60, func(t *testing.T, number, packets int, r *rand.Rand) {
+	series(t, 40, 60, func(t *testing.T, number, packets int, r *rand.Rand) {
 		g := newWireGenerator(r, number)
 		g.file = true
 		d := g.description(reserve)
