@@ -181,21 +181,9 @@ func delivered(t *testing.T, w *weir, list ...delivery) (late uint64) {
 	return late
 }
 
-// TestFlows: below saturation nothing is lost, doubled or overtaken within its flow. Where others keep the machine busy, it
-// may take a few attempts to stay below.
+// TestFlows: the router loses, doubles and reorders nothing of many flows. Where others keep the machine busy, packets
+// come while the worker does not run: the kernel has counted those, and speed is for benchmarks.
 func TestFlows(t *testing.T) {
-	for attempt := range 5 {
-		late := uint64(0)
-		t.Run(fmt.Sprint(attempt), func(t *testing.T) { late = sendFlows(t) })
-		if late == 0 || t.Failed() {
-			return
-		}
-		t.Logf("%d packets came while the worker did not run: once more", late)
-	}
-	t.Error("no attempt without losses")
-}
-
-func sendFlows(t *testing.T) (late uint64) {
 	n := newNetwork(t, "em0", "em1")
 	w := n.start(n.config(""))
 	from, to := n.ends[0], n.ends[1]
@@ -215,10 +203,9 @@ func sendFlows(t *testing.T) (late uint64) {
 	for i, r := range receivers {
 		list = append(list, delivery{<-streams[i], []*lab.UDPReceiver{r}})
 	}
-	late = delivered(t, w, list...)
+	late := delivered(t, w, list...)
 	s := w.rest()
 	if s.Totals.Received < packets-late || s.Totals.Dropped > 0 {
 		t.Errorf("counted %+v", s.Totals)
 	}
-	return late
 }
