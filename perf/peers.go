@@ -28,6 +28,7 @@ type PeersOptions struct {
 	IdleSpin      time.Duration // of weir and the floor; negative: 0; 0: 20 µs, as weir has it
 	ReceiveYields bool          // leave the ports' receive threads at nice 0, below the worker; else they are its equals
 	CommandLine   string        // for the report
+	Version       string        // of Binary, for the report; "": the commit that this program knows of
 	Progress      io.Writer     // a line for every window; nil: none
 }
 
@@ -163,7 +164,7 @@ func (t *testbed) turn(ctx context.Context, p Peer, o *PeersOptions, measure fun
 func (r *running) estimate(ctx context.Context, o *PeersOptions) (best float64, err error) {
 	const first, last = 100e3, 20e6
 	for rate, lost := float64(first), 0; rate < last && lost < 2; rate *= 1.4 {
-		w, err := r.window(ctx, rate, min(o.Window, 200*time.Millisecond))
+		w, err := r.quietWindow(ctx, rate, min(o.Window, 200*time.Millisecond))
 		if err != nil {
 			return 0, err
 		}
@@ -177,9 +178,10 @@ func (r *running) estimate(ctx context.Context, o *PeersOptions) (best float64, 
 	return best, nil
 }
 
-// climb measures a window for every rate. If the last of a ladder still came through, it goes on upwards.
+// climb measures a window for every rate. As long as more comes through in the last of a ladder than in any before it,
+// there may be more yet, and it goes on upwards.
 func (r *running) climb(ctx context.Context, o *PeersOptions, name string, rates []float64) ([]Window, error) {
-	windows := make([]Window, 0, len(rates))
+	windows, most := make([]Window, 0, len(rates)), 0.0
 	for len(rates) > 0 {
 		w, err := r.quietWindow(ctx, rates[0], o.Window)
 		if err != nil {
@@ -188,9 +190,10 @@ func (r *running) climb(ctx context.Context, o *PeersOptions, name string, rates
 		fmt.Fprintf(o.Progress, "%-6s %s\n", name, w.String())
 		windows = append(windows, w)
 		rates = rates[1:]
-		if len(rates) == 0 && o.Rates == nil && w.Lost() < 0.01 && w.Offered > 0.97*w.Asked {
+		if len(rates) == 0 && o.Rates == nil && w.Received > 1.02*most && w.Offered > 0.9*w.Asked {
 			rates = []float64{1.1 * w.Asked}
 		}
+		most = max(most, w.Received)
 	}
 	return windows, nil
 }

@@ -92,6 +92,9 @@ func newPeersResult(o *PeersOptions) *PeersResult {
 		Started: time.Now(), Machine: thisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
 		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: loadAverage(),
 	}
+	if o.Version != "" {
+		r.Machine.Commit = o.Version
+	}
 	for _, p := range o.Peers {
 		r.Peers = append(r.Peers, PeerResult{Peer: p})
 	}
