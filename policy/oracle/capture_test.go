@@ -107,8 +107,8 @@ func (w *wires) exchange(t testing.TB, trials []*trial) [][]sighting {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	seen := make([][]sighting, len(trials))
-	for i := range seen {
-		seen[i] = w.seen[uint32(i)]
+	for i, x := range trials {
+		seen[i] = w.seen[x.id]
 	}
 	return seen
 }

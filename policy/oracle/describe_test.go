@@ -48,7 +48,7 @@ func newDescription(defaults bool) *description {
 	return d
 }
 
-// compile makes the snapshot, and fills Adjacencies so that every gateway and neighbour can be told.
+// compile makes the snapshot.
 func (d *description) compile(t testing.TB) *policy.Snapshot {
 	t.Helper()
 	s, err := policy.Compile(&d.Policy)

@@ -17,6 +17,7 @@ import (
 type linux struct {
 	*kernel
 	*wires
+	next  uint32             // number of the next packet
 	marks bool               // it gives packets marks by the MAC address that they come from
 	spent map[netip.Addr]int // ICMP errors sent, by IPv4 address
 }
@@ -62,6 +63,7 @@ const errorsMost = 5
 // trial is a packet on its way through a router.
 type trial struct {
 	*decision
+	id    uint32 // no other packet of the run has it
 	frame []byte
 }
 
@@ -88,7 +90,8 @@ func (k *linux) trials(t *testing.T, g *generator, d *description, of asks, pack
 			}
 			k.spent[p.src]++
 		}
-		x := &trial{c, p.frame(uint32(len(list)))}
+		k.next++
+		x := &trial{c, k.next, p.frame(k.next)}
 		if of == asksLinux {
 			copy(x.frame[6:], markMAC(p.mark))
 		}

@@ -57,9 +57,9 @@ type router struct {
 	wire *lab.Host
 }
 
-// newRouter makes a router whose ports and neighbours have the same MAC addresses as any other's. The kernel routes as
-// plainly as it can: no reverse-path filters, no redirects, and ICMP errors without limit, from an address of the port
-// that a packet came in on.
+// newRouter makes a router whose ports and neighbours have the same MAC addresses as any other's. Should its kernel route,
+// then as plainly as it can: no reverse-path filters, no redirects, and ICMP errors as often as a namespace can have them,
+// in IPv4 from an address of the port that the packet came in on.
 func newRouter(t testing.TB, l *lab.Lab, name string) *router {
 	t.Helper()
 	r := &router{Host: must[*lab.Host](t)(l.Host(name)), wire: must[*lab.Host](t)(l.Host(name + "-wire"))}

@@ -153,7 +153,8 @@ func TestPoints(t *testing.T) {
 			}
 			k.configure(t, d)
 			c := decide(d, d.compile(t), &p.probe, p.probe.key(t))
-			x := &trial{c, p.probe.frame(0)}
+			k.next++
+			x := &trial{c, k.next, p.probe.frame(k.next)}
 			if k.marks {
 				copy(x.frame[6:], markMAC(0))
 			}
