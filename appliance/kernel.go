@@ -45,7 +45,7 @@ func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			r.log.Warn("the kernel has no VLANs (module 8021q): this port has static neighbours only, and no addresses",
 				zap.String("port", p.Name))
-			if p.MTU == 0 {
+			if p.AnyMTU {
 				p.MTU = uint16(min(parent.MTU, 65535))
 			}
 			return 0, nil
@@ -74,7 +74,7 @@ func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
 	a := link.Attrs()
 	ours := r.settings.find(setting{Kind: settingMTU, Port: a.Name, Ifindex: a.Index})
-	if p.MTU == 0 {
+	if p.AnyMTU {
 		mtu := a.MTU
 		if ours != nil { // an earlier commit's, which is undone when this one runs
 			mtu, _ = strconv.Atoi(ours.Was)

@@ -82,6 +82,7 @@ func (w *Worker) run() {
 	defer close(w.done)
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
 	pin(w.cpu)
+	hurry()
 	for w.follow() {
 		w.beats.Store(w.beats.Load() + 1)
 		n := 0
@@ -313,6 +314,12 @@ func pin(cpu int) {
 	set.Set(cpu)
 	_ = unix.SchedSetaffinity(0, &set)
 }
+
+// hurry puts the calling thread before ordinary ones (nice -20): a ring of 2,048 holds 0.2 s of 10,000 packets a second, and
+// whatever else wants the CPU for longer than that costs packets. Softirq threads stay behind it: on a CPU that is
+// overloaded they would only take in packets that nobody has time for. Where it is not permitted (CAP_SYS_NICE), the
+// worker runs as everybody.
+func hurry() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20) }
 
 // monotonic is CLOCK_MONOTONIC in ns.
 func monotonic() int64 { return int64(time.Since(epochStart)) }

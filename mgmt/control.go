@@ -58,13 +58,8 @@ type UsageError struct{ Message string }
 
 func (e *UsageError) Error() string { return e.Message }
 
-// Serve answers commands on a unix socket at path until ctx ends, and then waits for the commands that run. A socket
-// that a dead process left is replaced; one that somebody listens on is an error.
-func Serve(ctx context.Context, path string, commands []*Command) error {
-	listener, err := listen(path)
-	if err != nil {
-		return err
-	}
+// Serve answers commands on a socket that Listen made until ctx ends, and then waits for the commands that run.
+func Serve(ctx context.Context, listener net.Listener, commands []*Command) error {
 	defer listener.Close() // waits for the one that AfterFunc may have begun
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
@@ -93,7 +88,7 @@ func Serve(ctx context.Context, path string, commands []*Command) error {
 			// Out of descriptors for a while. The pause only keeps the loop from spinning.
 			time.Sleep(10 * time.Millisecond)
 		default:
-			return errors.Join(fmt.Errorf("accept on %s: %w", path, err), listener.Close())
+			return errors.Join(fmt.Errorf("accept on %s: %w", listener.Addr(), err), listener.Close())
 		}
 		<-free
 	}
@@ -117,9 +112,12 @@ func (l *ownedListener) Close() (err error) {
 	return err
 }
 
-// listen makes the socket in a directory that only we may enter, gives it its mode there, and moves it to its path:
+// Listen makes the control socket at path, mode 0600: from then on clients can connect, and Serve answers them. A socket
+// that a dead process left is replaced; one that somebody listens on is an error.
+//
+// It makes the socket in a directory that only we may enter, gives it its mode there, and moves it to its path:
 // nobody can connect before the mode is right, and the one that it replaces is never missing.
-func listen(path string) (net.Listener, error) {
+func Listen(path string) (net.Listener, error) {
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:

@@ -46,7 +46,11 @@ func commands(started, release chan struct{}) []*Command {
 func serveCommands(t *testing.T, path string, tree []*Command) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan error, 1)
-	go func() { result <- Serve(ctx, path, tree) }()
+	listener, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { result <- Serve(ctx, listener, tree) }()
 	stop = sync.OnceValue(func() error {
 		cancel()
 		return <-result
@@ -186,7 +190,7 @@ func TestControlSocket(t *testing.T) {
 	stale.SetUnlinkOnClose(false)
 	stale.Close()
 	stop := serveCommands(t, path, commands(nil, nil)) // replaces it
-	if err := Serve(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "another process listens") {
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a second server: %v", err)
 	}
 	if err := stop(); err != nil {
@@ -195,7 +199,7 @@ func TestControlSocket(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("a file in the way: %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {

@@ -75,7 +75,7 @@ type draftPort struct {
 func (d *decoder) decodePorts(n *node, p *path) {
 	var devices, vlans []*draftPort
 	d.entries(n, p, "port names to their settings", func(k key, v *node, p *path) {
-		port := &draftPort{Port: policy.Port{Name: k.text, Device: uint16(len(devices)), MTU: mtuDefault, Mode: "auto"}, at: k.at, p: p}
+		port := &draftPort{Port: policy.Port{Name: k.text, Device: uint16(len(devices)), MTU: mtuDefault, AnyMTU: true, Mode: "auto"}, at: k.at, p: p}
 		if wrong := checkPortName(k.text); wrong != "" {
 			d.errorf(k.at, p, "%s", wrong)
 		}
@@ -149,7 +149,7 @@ func (d *decoder) decodePortField(port *draftPort, k key, v *node, p *path) {
 		})
 	case "mtu":
 		if mtu, ok := d.number(v, p, mtuMin, mtuMax); ok {
-			port.MTU, port.mtu = uint16(mtu), v
+			port.MTU, port.AnyMTU, port.mtu = uint16(mtu), false, v
 		}
 	case "mode":
 		if mode, ok := d.word(v, p, "auto", "zero-copy", "copy", "generic"); ok {
@@ -226,7 +226,7 @@ func (d *decoder) decodeVLANs(parent *draftPort) (vlans []*draftPort) {
 		}
 		byID[uint16(id)] = k
 		vlan := &draftPort{
-			Port: policy.Port{Name: parent.Name + "." + k.text, Device: parent.Device, VLAN: uint16(id), MTU: parent.MTU},
+			Port: policy.Port{Name: parent.Name + "." + k.text, Device: parent.Device, VLAN: uint16(id), MTU: parent.MTU, AnyMTU: parent.AnyMTU},
 			at:   k.at, p: p,
 		}
 		named := false
@@ -238,7 +238,7 @@ func (d *decoder) decodeVLANs(parent *draftPort) (vlans []*draftPort) {
 		if !named && checkPortName(vlan.Name) != "" && checkPortName(parent.Name) == "" {
 			d.errorf(k.at, p, "%s is longer than 15 characters; give the VLAN a name", vlan.Name)
 		}
-		if vlan.mtu != nil && vlan.MTU > parent.MTU {
+		if vlan.mtu != nil && !parent.AnyMTU && vlan.MTU > parent.MTU {
 			d.errorf(vlan.mtu.at, vlanPath.to("mtu"), "larger than the %d of %s", parent.MTU, clip(parent.Name))
 		}
 		vlans = append(vlans, vlan)

@@ -26,6 +26,7 @@ type Port struct {
 	GroupName string
 	Addresses []netip.Prefix // the router's own, with their prefix lengths
 	MTU       uint16         // bytes of the IP packet; 0: not known, so nothing is too big
+	AnyMTU    bool           // MTU is assumed, not asked for: where the port exists, its netdev's counts
 	Mode      string         // auto, zero-copy, copy, generic; empty in a VLAN
 }
 

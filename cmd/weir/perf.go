@@ -35,7 +35,7 @@ func (c *perfPeersCommand) Run() error {
 	if spin == 0 {
 		spin = -1 // none, where 0 is the default
 	}
-	o := perf.PeersOptions{Rounds: c.Rounds, Window: c.Window, Sizes: sizes, IdleSpin: spin, ReceiveYields: c.Yields,
+	o := perf.PeersOptions{Rounds: c.Rounds, Window: c.Window, Sizes: sizes, IdleSpin: spin, ReceiveYields: c.Yields, Version: version,
 		CommandLine: "weir " + strings.Join(os.Args[1:], " ")}
 	if !c.Quiet {
 		o.Progress = os.Stderr

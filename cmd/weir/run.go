@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -66,11 +67,12 @@ func (c *runCommand) Run() error {
 	}
 	printProblems(first.Problems)
 
-	serving := make(chan error, 1)
-	if err := os.MkdirAll(filepath.Dir(c.Control), 0o755); err != nil {
-		return errors.Join(fmt.Errorf("make control socket: %w", err), router.Close())
+	listener, err := listenControl(c.Control)
+	if err != nil {
+		return errors.Join(err, router.Close())
 	}
-	go func() { serving <- mgmt.Serve(ctx, c.Control, controlCommands(engine, router)) }()
+	serving := make(chan error, 1)
+	go func() { serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router)) }()
 	notify(log, daemon.SdNotifyReady)
 	go watchdog(ctx, router, log)
 
@@ -78,6 +80,13 @@ func (c *runCommand) Run() error {
 	notify(log, daemon.SdNotifyStopping)
 	stop()
 	return errors.Join(failure, router.Close())
+}
+
+func listenControl(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of the control socket: %w", err)
+	}
+	return mgmt.Listen(path)
 }
 
 // live reloads on SIGHUP and returns on any other signal, or when the control socket fails.

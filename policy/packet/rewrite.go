@@ -70,6 +70,12 @@ const MaxLinkHeaderLen = EthernetHeaderLen + MaxVLANTags*VLANTagLen
 // ok is false, and nothing has been written, if buf has no room in front of the packet, if l.Tags is above 2, or
 // if k is not of this frame.
 func Encap(buf []byte, start, length int, k *Key, l *Link) (newStart, newLength int, ok bool) {
+	if newLength = EthernetHeaderLen + int(k.Length); l.Tags|k.Tags == 0 && newLength <= length && start+length <= len(buf) {
+		h := (*[12]byte)(buf[start:]) // no tags, before or after: the common case, in which only the addresses change
+		*(*[6]byte)(h[0:]) = l.Dst
+		*(*[6]byte)(h[6:]) = l.Src
+		return start, newLength, true
+	}
 	l3 := start + k.L3()
 	end := l3 + int(k.Length)
 	headerLen := EthernetHeaderLen + int(l.Tags)*VLANTagLen
