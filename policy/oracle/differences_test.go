@@ -89,7 +89,7 @@ var differences = []difference{
 		name: "fragmentation", of: asksWire,
 		why: "Linux cuts a packet that is too long and may be fragmented into pieces. weir drops and counts it, for now.",
 		applies: func(c *decision) bool {
-			return !c.key.DontFragment && slices.ContainsFunc(c.ways(), func(w way) bool { return c.key.Length > w.mtu })
+			return !c.key.DontFragment && c.tooLong()
 		},
 	},
 	{
@@ -97,7 +97,7 @@ var differences = []difference{
 		why: "Linux sends them, and RFC 4443 section 2.4 (e) does not forbid it. weir sends no error about any fragment but the first, " +
 			"as RFC 1812 section 4.3.2.7 has it for IPv4.",
 		applies: func(c *decision) bool {
-			return c.v.Action == policy.Reject && c.key.Family == packet.IPv6 && c.key.Fragment == packet.FragmentLater
+			return c.key.Family == packet.IPv6 && c.key.Fragment == packet.FragmentLater && c.mayFail()
 		},
 	},
 	{
@@ -131,14 +131,14 @@ var differences = []difference{
 	{
 		name: "errors to network 0", of: asksWire,
 		why:     "Linux answers a sender in 0/8, but for 0.0.0.0. RFC 1812 section 4.3.2.7 forbids it; weir sends nothing.",
-		applies: func(c *decision) bool { return c.v.Action == policy.Reject && c.p.src.Is4() && c.p.src.As4()[0] == 0 },
+		applies: func(c *decision) bool { return c.p.src.Is4() && c.p.src.As4()[0] == 0 && c.mayFail() },
 	},
 	{
 		name: "errors to link-local senders", of: asksWire,
 		why: "Linux sends them out of the port that the packet came in on, to a neighbour that it asks for; here none has that " +
 			"address. weir routes them as any other.",
 		applies: func(c *decision) bool {
-			return c.p.src.Is6() && c.p.src.IsLinkLocalUnicast() && (c.v.Action == policy.Reject || len(c.ways()) > 1)
+			return c.p.src.Is6() && c.p.src.IsLinkLocalUnicast() && (c.mayFail() || len(c.ways()) > 1)
 		},
 	},
 	{
@@ -161,6 +161,14 @@ var differences = []difference{
 		},
 	},
 }
+
+// tooLong reports whether the packet is, for one of the ways that it may take.
+func (c *decision) tooLong() bool {
+	return slices.ContainsFunc(c.ways(), func(w way) bool { return c.key.Length > w.mtu })
+}
+
+// mayFail reports whether an error may be due.
+func (c *decision) mayFail() bool { return c.v.Action == policy.Reject || c.tooLong() }
 
 // looksAtPorts reports whether a rule does.
 func (d *description) looksAtPorts() bool {

@@ -221,3 +221,24 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestBroadcastSource shows that Linux lets a packet from the broadcast address of a connected network pass, as long as
+// nobody has touched its rules.
+func TestBroadcastSource(t *testing.T) {
+	k := newKernel(t, newRouter(t, lab.ForTest(t), "linux"))
+	p := usual4
+	p.src = netip.MustParseAddr("10.1.0.255")
+	for _, c := range []struct {
+		change message
+		want   unix.Errno
+	}{
+		{k.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_ACK, policy.TableMain, &way4), 0},
+		{k.rule(newDescription(true), &policy.Rule{Priority: 1, Action: policy.RuleNop}, packet.IPv4), unix.EINVAL},
+	} {
+		replies, err := k.do([]message{c.change, k.getRoute(&p)})
+		check(t, err)
+		if replies[0].errno != 0 || replies[1].errno != c.want {
+			t.Errorf("change: %v; route: %v, want %v", replies[0].errno, replies[1].errno, c.want)
+		}
+	}
+}

@@ -38,7 +38,8 @@ func newWeir(t *testing.T, l *lab.Lab, d *description) *weir {
 	t.Cleanup(func() {
 		check(t, w.process.Signal(syscall.SIGTERM))
 		if err := w.process.Wait(); err != nil || t.Failed() {
-			t.Logf("weir ended with %v and said:\n%s", err, w.process.Output())
+			said := w.process.Output()
+			t.Logf("weir ended with %v and said last:\n%s", err, said[max(0, len(said)-2000):])
 		}
 	})
 	ctx, cancel := context.WithCancel(testContext(t))
