@@ -49,6 +49,34 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// BenchmarkMarks has statements that all but match: an address set of 100 prefixes, and ports.
+func BenchmarkMarks(b *testing.B) {
+	var far []netip.Prefix
+	for i := range 100 {
+		far = append(far, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i), 0}), 24))
+	}
+	for _, n := range []int{0, 1, 10, 100} {
+		b.Run(fmt.Sprintf("statements=%d", n), func(b *testing.B) {
+			l := newLab(b)
+			l.defaults()
+			l.table("main", "10.0.0.0/8 via 198.51.100.9 em1")
+			for i := range n {
+				l.chain(MainChain, l.when("mark 0x1/0xff", is(FieldProto, 17), Condition{Field: FieldTo, Not: true, Prefixes: far}, is(FieldDport, uint32(1+i))))
+			}
+			s := l.compile()
+			keys, verdicts := make([]packet.Key, 64), make([]Verdict, 64)
+			for i := range keys {
+				keys[i] = key(b, s, fmt.Sprintf("iif=em0 src=9.0.0.%d dst=10.0.%d.1 dport=9999", i, i))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Decide(keys, verdicts)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(keys)), "ns/packet")
+		})
+	}
+}
+
 // lines are JSON packets, one a line.
 func lines(s *Snapshot, keys []packet.Key) []byte {
 	var text bytes.Buffer

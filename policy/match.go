@@ -78,7 +78,8 @@ const AllBits = ^uint32(0)
 // A packet that does not have the field meets neither: one without ports meets no condition on ports, an IPv6 packet
 // no condition on IPv4 addresses. In that it follows nftables, whose `tcp dport != 80` is true of TCP only. (Rules
 // differ, as Linux's do: their port of a packet without ports is 0.) A field that has been cut off, as the flags in
-// a TCP header of eight bytes, reads as 0.
+// a TCP header of eight bytes, reads as 0. Where nothing puts fragments together first, nftables reads the payload of a
+// later fragment as if it were its ports; weir, as iptables, does not.
 type Condition struct {
 	Field    Field
 	Not      bool
@@ -300,8 +301,8 @@ func (f *flow) number(field Field) (x uint32, ok bool) {
 	return 0, false
 }
 
-// showsPorts reports whether the ports are in the packet, as nftables sees them where no connection tracking puts
-// fragments together before: in a first fragment they are, in a later one they are not.
+// showsPorts reports whether the ports are in the packet. As for iptables and nftables where no connection tracking puts
+// fragments together before, in a first fragment they are; in a later one they are not.
 func showsPorts(k *packet.Key) bool {
 	return k.Fragment != packet.FragmentLater && (k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP)
 }
