@@ -181,6 +181,8 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 }
 
 // Messages about bad commands begin with the words that clients of such devices look for.
+//
+//lint:ignore ST1005 those words are capitalized
 var errRequestTooLong = fmt.Errorf("Invalid command: longer than %d bytes", requestMax)
 
 func readRequest(r io.Reader) (string, error) {
