@@ -84,7 +84,7 @@ func disableVLANOffload(name string) (was []string, err error) {
 		return nil, nil
 	}
 	if err := ethtool.SetFeatures(name, features, off); err != nil {
-		return nil, fmt.Errorf("switch offloads %v of %s off: %w", was, name, err)
+		return was, fmt.Errorf("switch offloads %v of %s off: %w", was, name, err)
 	}
 	return was, nil
 }
