@@ -35,7 +35,7 @@ type Worker struct {
 	rooms    waitingRooms
 	leaving  [seatsMax]seat // out of a room, on the way
 	errors   errorBuckets
-	idler    idler
+	idler    rings.Idler
 	requests *spsc[fib.Neighbor] // neighbours to resolve
 	punts    *spsc[punt]         // packets for the kernel
 	used     []atomic.Uint32     // by adjacency: the second in which it was last used
@@ -71,7 +71,7 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 		requests: newSPSC[fib.Neighbor](256),
 		punts:    newSPSC[punt](256),
 		used:     make([]atomic.Uint32, adjacenciesMax),
-		idler:    idler{spin: r.options.IdleSpin},
+		idler:    rings.Idler{Spin: r.options.IdleSpin},
 		adopted:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}, nil
@@ -92,7 +92,7 @@ func (w *Worker) run() {
 		if n == 0 {
 			w.idle()
 		} else {
-			w.idler.busy()
+			w.idler.Busy()
 		}
 	}
 }
@@ -297,13 +297,13 @@ const sleepMax = 100 * time.Millisecond
 // idle passes the time until there is something to do.
 func (w *Worker) idle() {
 	now := monotonic()
-	if !w.idler.shouldSleep(now) {
+	if !w.idler.ShouldSleep(now) {
 		return
 	}
 	w.count.sleeps.Add(1)
 	w.poller.Wait(sleepMax)
 	w.tick()
-	w.idler.slept(time.Duration(w.now - now))
+	w.idler.Slept(time.Duration(w.now - now))
 	w.visitRooms()
 }
 

@@ -60,7 +60,7 @@ func RunFloor(ctx context.Context, o FloorOptions) (err error) {
 	if o.RingSize == 0 {
 		o.RingSize = 2048
 	}
-	f := &floor{options: o, idler: idler{spin: o.IdleSpin}}
+	f := &floor{options: o, idler: rings.Idler{Spin: o.IdleSpin}}
 	if f.poller, err = rings.NewPoller(); err != nil {
 		return fmt.Errorf("run floor: %w", err)
 	}
@@ -106,7 +106,7 @@ type floor struct {
 	options FloorOptions
 	stopped atomic.Bool
 	poller  *rings.Poller
-	idler   idler
+	idler   rings.Idler
 
 	steer *rings.Switch
 	umem  *rings.UMEM
@@ -143,7 +143,7 @@ func (f *floor) run(ready chan<- struct{}) error {
 		if n == 0 {
 			f.idle()
 		} else {
-			f.idler.busy()
+			f.idler.Busy()
 		}
 	}
 	return nil
@@ -176,11 +176,11 @@ const sleepMax = 100 * time.Millisecond
 
 func (f *floor) idle() {
 	now := monotonic()
-	if !f.idler.shouldSleep(now) {
+	if !f.idler.ShouldSleep(now) {
 		return
 	}
 	f.poller.Wait(sleepMax)
-	f.idler.slept(time.Duration(monotonic() - now))
+	f.idler.Slept(time.Duration(monotonic() - now))
 }
 
 // open opens the first queue of every port over one memory, and lets packets in. After an error, close still has to be
@@ -254,3 +254,8 @@ func (f *floor) close() (err error) {
 	}
 	return errors.Join(err, f.poller.Close())
 }
+
+// monotonic is the time since the program began, ns.
+func monotonic() int64 { return int64(time.Since(begun)) }
+
+var begun = time.Now()

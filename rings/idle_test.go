@@ -1,4 +1,4 @@
-package appliance
+package rings
 
 import (
 	"testing"
@@ -7,12 +7,12 @@ import (
 
 // TestIdlerNeverSpinsUnasked: without a spin time it sleeps at once, whatever it has learnt.
 func TestIdlerNeverSpinsUnasked(t *testing.T) {
-	var i idler
+	var i Idler
 	for now := range int64(1000) {
-		if !i.shouldSleep(now) {
+		if !i.ShouldSleep(now) {
 			t.Fatalf("spins at %d", now)
 		}
-		i.slept(1)
+		i.Slept(1)
 	}
 }
 
@@ -20,32 +20,32 @@ func TestIdlerNeverSpinsUnasked(t *testing.T) {
 // once that was in vain.
 func TestIdler(t *testing.T) {
 	const spin = 20 * time.Microsecond
-	i := idler{spin: spin}
+	i := Idler{Spin: spin}
 	now := int64(1e9)
-	if !i.shouldSleep(now) {
+	if !i.ShouldSleep(now) {
 		t.Fatal("spins before it has learnt that it pays")
 	}
-	i.slept(time.Millisecond)
-	if !i.shouldSleep(now) {
+	i.Slept(time.Millisecond)
+	if !i.ShouldSleep(now) {
 		t.Fatal("spins after a long sleep")
 	}
-	i.slept(spin / 2)
+	i.Slept(spin / 2)
 	for range 3 { // packets come while it spins: each spin may take its time
-		if i.shouldSleep(now) || i.shouldSleep(now+int64(spin)-1) {
+		if i.ShouldSleep(now) || i.ShouldSleep(now+int64(spin)-1) {
 			t.Fatal("sleeps although a spin would pay")
 		}
-		i.busy()
+		i.Busy()
 		now += int64(time.Second)
 	}
-	if i.shouldSleep(now) {
+	if i.ShouldSleep(now) {
 		t.Fatal("sleeps although a spin would pay")
 	}
-	if !i.shouldSleep(now + int64(spin)) {
+	if !i.ShouldSleep(now + int64(spin)) {
 		t.Fatal("spins for longer than it may")
 	}
 	sleeps := 0
-	for ; i.shouldSleep(now) && sleeps < 10*sobriety; sleeps++ {
-		i.slept(1)
+	for ; i.ShouldSleep(now) && sleeps < 10*sobriety; sleeps++ {
+		i.Slept(1)
 	}
 	if sleeps != sobriety+1 { // the last one is what it learns from
 		t.Errorf("%d sleeps after a vain spin, expected %d", sleeps, sobriety+1)
