@@ -19,7 +19,7 @@
 // stay where the kernel put them.
 //
 // A UMEM, its queues and their frames belong to one worker: none of their methods may be called from two
-// goroutines at once. What opens and closes them (OpenPort, OpenQueue, Port.Release) is for the control plane, never
+// goroutines at once. What opens and closes them (OpenPort, OpenQueue, CloseQueue) is for the control plane, never
 // for the packet path. No method of the packet path allocates, locks or logs.
 //
 // Traps:
