@@ -133,6 +133,8 @@ func Parse(name string, text []byte, open func(path string) (io.ReadCloser, erro
 	config.Policy.Hostname = d.system.Hostname
 	if d.found.errors == 0 {
 		config.Snapshot = d.compile()
+	} else {
+		d.addRemarks(policy.CheckLookups(&d.policy), Error)
 	}
 	problems := d.found.problems(d.files)
 	if problems.Refused() {

@@ -86,3 +86,22 @@ func (g *graph) arrows(tables []uint16) string {
 	}
 	return strings.Join(names, " → ")
 }
+
+// CheckLookups is the part of Compile that looks for cycles of lookups, and for ways that are too long. It is for a
+// policy that has other errors and will not be compiled: whoever mends those wants to know of all.
+func CheckLookups(p *Policy) CompileErrors {
+	for i := range p.Tables {
+		t := &p.Tables[i]
+		if t.OnMiss == MissLookup && int(t.MissTarget) >= len(p.Tables) {
+			return nil
+		}
+		for j := range t.Routes {
+			if rt := &t.Routes[j]; rt.Action == fib.Lookup && int(rt.Target) >= len(p.Tables) {
+				return nil
+			}
+		}
+	}
+	r := &report{policy: p}
+	checkGraph(r)
+	return r.errors
+}
