@@ -206,8 +206,8 @@ func (w *weir) stop() {
 	if err := w.process.Wait(); err != nil {
 		w.t.Errorf("router did not end in order: %v", err)
 	}
-	if strings.Contains(w.process.Output(), "DATA RACE") {
-		w.t.Error("data race")
+	if _, report, race := strings.Cut(w.process.Output(), "WARNING: DATA RACE"); race {
+		w.t.Errorf("data race:%s", report)
 	}
 	w.clean()
 }
