@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -28,6 +27,7 @@ const (
 	netdevAttrDevIfindex   = 1
 	netdevAttrDevXDP       = 3
 	netdevFamily           = "netdev"
+	netdevVersion          = 1
 	rxVLANOffload          = "rx-vlan-hw-parse"
 	rxVLANStagOffload      = "rx-vlan-stag-hw-parse"
 	featuresUnknown        = Features(0)
@@ -44,27 +44,39 @@ func (h genericHeader) Serialize() []byte { return h[:] }
 
 // xdpFeatures asks the driver. Where the kernel cannot tell, the answer is 0 and false.
 func xdpFeatures(ifindex int) (Features, bool) {
-	family, err := netlink.GenlFamilyGet(netdevFamily)
-	if err != nil {
+	id := askGeneric(nl.GENL_ID_CTRL, genericHeader{nl.GENL_CTRL_CMD_GETFAMILY, nl.GENL_CTRL_VERSION},
+		nl.NewRtAttr(nl.GENL_CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(netdevFamily)), nl.GENL_CTRL_ATTR_FAMILY_ID)
+	if len(id) < 2 {
 		return featuresUnknown, false
 	}
-	req := nl.NewNetlinkRequest(int(family.ID), 0)
-	req.AddData(genericHeader{netdevCmdDevGet, uint8(family.Version)})
-	req.AddData(nl.NewRtAttr(netdevAttrDevIfindex, nl.Uint32Attr(uint32(ifindex))))
+	features := askGeneric(int(binary.NativeEndian.Uint16(id)), genericHeader{netdevCmdDevGet, netdevVersion},
+		nl.NewRtAttr(netdevAttrDevIfindex, nl.Uint32Attr(uint32(ifindex))), netdevAttrDevXDP)
+	if len(features) < 8 {
+		return featuresUnknown, false
+	}
+	return Features(binary.NativeEndian.Uint64(features)), true
+}
+
+// askGeneric sends a request of one attribute to a generic netlink family and returns the wanted attribute of the answer, nil
+// if there is none.
+func askGeneric(family int, header genericHeader, attr *nl.RtAttr, wanted uint16) []byte {
+	req := nl.NewNetlinkRequest(family, 0)
+	req.AddData(header)
+	req.AddData(attr)
 	messages, err := req.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil || len(messages) == 0 || len(messages[0]) < genericNetlinkHdrBytes {
-		return featuresUnknown, false
+		return nil
 	}
 	attrs, err := nl.ParseRouteAttr(messages[0][genericNetlinkHdrBytes:])
 	if err != nil {
-		return featuresUnknown, false
+		return nil
 	}
 	for _, a := range attrs {
-		if a.Attr.Type&netlinkAttrTypeMask == netdevAttrDevXDP && len(a.Value) >= 8 {
-			return Features(binary.NativeEndian.Uint64(a.Value)), true
+		if a.Attr.Type&netlinkAttrTypeMask == wanted {
+			return a.Value
 		}
 	}
-	return featuresUnknown, false
+	return nil
 }
 
 // disableVLANOffload makes the NIC leave VLAN tags in the frames, where XDP sees them. It returns the features that were
