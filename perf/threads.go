@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -156,6 +155,7 @@ func kernelThread(name string) (int, error) {
 
 // From include/uapi/linux/netdev.h (Documentation/netlink/specs/netdev.yaml).
 const (
+	netdevVersion         = 1
 	netdevCmdNAPIGet      = 11
 	netdevAttrNAPIIfindex = 1
 	netdevAttrNAPIPID     = 4
@@ -164,12 +164,12 @@ const (
 // napiThreads lists the threads that run the receive path of a device of the calling thread's network namespace. It has
 // some only while /sys/class/net/DEVICE/threaded is 1.
 func napiThreads(ifindex int) ([]int, error) {
-	family, err := netlink.GenlFamilyGet("netdev")
+	family, err := netdevFamily()
 	if err != nil {
 		return nil, fmt.Errorf("find netdev netlink family: %w", err)
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_DUMP)
-	request.AddData(genericHeader{netdevCmdNAPIGet, uint8(family.Version)})
+	request := nl.NewNetlinkRequest(family, unix.NLM_F_DUMP)
+	request.AddData(genericHeader{netdevCmdNAPIGet, netdevVersion})
 	request.AddData(nl.NewRtAttr(netdevAttrNAPIIfindex, nl.Uint32Attr(uint32(ifindex))))
 	messages, err := request.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil {
@@ -191,6 +191,30 @@ func napiThreads(ifindex int) ([]int, error) {
 		return nil, fmt.Errorf("interface %d has no NAPI thread", ifindex)
 	}
 	return tids, nil
+}
+
+// netdevFamily asks for the number of the netdev family, with a whole header: the library's own request (GenlFamilyGet)
+// has two bytes for four, and sends what lies behind them.
+func netdevFamily() (int, error) {
+	request := nl.NewNetlinkRequest(nl.GENL_ID_CTRL, 0)
+	request.AddData(genericHeader{nl.GENL_CTRL_CMD_GETFAMILY, nl.GENL_CTRL_VERSION})
+	request.AddData(nl.NewRtAttr(nl.GENL_CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated("netdev")))
+	messages, err := request.Execute(unix.NETLINK_GENERIC, 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range messages {
+		attributes, err := nl.ParseRouteAttr(m[len(genericHeader{}):])
+		if err != nil {
+			return 0, err
+		}
+		for _, a := range attributes {
+			if a.Attr.Type == nl.GENL_CTRL_ATTR_FAMILY_ID {
+				return int(nl.NativeEndian().Uint16(a.Value)), nil
+			}
+		}
+	}
+	return 0, unix.ENOENT
 }
 
 // genericHeader is struct genlmsghdr: command, version, two reserved bytes.
