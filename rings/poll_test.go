@@ -157,8 +157,12 @@ func TestWaitBroken(t *testing.T) {
 		eventually(t, "a queue that is "+name+" ends a wait", ended(waits(p, longWait)))
 		done := waits(p, longWait)
 		pause()
-		if ended(done)() {
-			t.Errorf("a queue that is %s ends every wait", name)
+		for rounds := 0; ended(done)(); rounds++ { // a few may end early, by signals of the Go runtime
+			if rounds == 20 {
+				t.Fatalf("a queue that is %s ends every wait", name)
+			}
+			done = waits(p, longWait)
+			pause()
 		}
 		p.Wake()
 		eventually(t, "a wake-up ends the wait", ended(done))
