@@ -13,9 +13,10 @@ import (
 // generation is everything that workers read, published by one atomic store and never changed afterwards. A
 // neighbour that resolves makes a new one, as a commit does; what did not change is shared.
 type generation struct {
-	epoch uint64 // counts publications; a worker reports the one it runs
-	snap  *policy.Snapshot
-	lanes []lane // by worker
+	epoch   uint64 // counts publications; a worker reports the one it runs
+	snap    *policy.Snapshot
+	lanes   []lane          // by worker
+	tallies []*policy.Tally // by worker, which writes it until it leaves for a generation with another one
 }
 
 // lane is one worker's way through the ports.

@@ -93,7 +93,7 @@ func (w *Worker) originate(umem *rings.UMEM, g rings.Frame, n int, built bool, k
 			verdicts[0].Adjacency = i
 		}
 	} else {
-		w.gen.snap.Decide(keys[:], verdicts[:])
+		w.gen.snap.Decide(keys[:], verdicts[:], w.tally)
 	}
 	switch v := &verdicts[0]; v.Action {
 	case policy.Forward:

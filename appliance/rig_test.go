@@ -159,7 +159,12 @@ func (g *rig) close() {
 
 // publish makes the setup's snapshot the worker's.
 func (g *rig) publish() {
-	g.router.publish(&generation{snap: g.setup.snap, lanes: g.router.lanes(g.setup, nil)})
+	t := &g.router.tallies
+	if t.snap == nil {
+		t.move(g.setup.snap)
+	}
+	tallies := t.fresh(g.setup.snap, g.router.workers, g.router.epoch+1)
+	g.router.publish(&generation{snap: g.setup.snap, lanes: g.router.lanes(g.setup, nil), tallies: tallies})
 	if !g.w.follow() {
 		g.t.Fatal("the worker stops")
 	}

@@ -50,6 +50,7 @@ type Router struct {
 	stale     []*device // that only earlier setups used, to be closed once no worker is in one of those
 	settings  *settings
 	neighbors neighborTable
+	tallies   tallies
 	past      past
 	trouble   []string // what went wrong after the point of no return; State shows it
 	closed    bool
@@ -211,7 +212,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	r.commits++
 	s.snap.Generation = r.commits
 	snap := s.snap.WithAdjacencies(r.resolve(s))
-	epoch := r.publish(&generation{snap: snap, lanes: r.lanes(s, nil)})
+	g := &generation{snap: snap, lanes: r.lanes(s, nil), tallies: r.tallies.fresh(snap, r.workers, r.epoch+1)}
+	epoch := r.publish(g)
 	r.running, r.prepared = s, nil
 	s.snap = snap
 	if old == nil {
@@ -230,6 +232,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	if err != nil {
 		r.fail("publish", err)
 	}
+	r.tallies.move(snap)
+	r.tallies.collect()
 	r.askForGateways(s)
 	return r.commits, err
 }
@@ -250,7 +254,7 @@ func (r *Router) release(ctx context.Context, s *setup) (err error) {
 	if len(gone) == 0 {
 		return err
 	}
-	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone)})
+	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone), tallies: r.tallies.inUse})
 	if late := r.await(ctx, epoch); late != nil {
 		return errors.Join(err, late)
 	}
@@ -278,7 +282,7 @@ func (r *Router) Close() (err error) {
 		for i := range lanes {
 			lanes[i].stop = true
 		}
-		r.publish(&generation{snap: s.snap, lanes: lanes})
+		r.publish(&generation{snap: s.snap, lanes: lanes, tallies: r.tallies.inUse})
 		if late := r.join(); late != nil { // its queues cannot be closed under it; they go with the process
 			err = errors.Join(err, late)
 		} else {

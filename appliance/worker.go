@@ -24,6 +24,7 @@ type Worker struct {
 
 	gen        *generation
 	lane       *lane
+	tally      *policy.Tally
 	batch      rings.Batch
 	frames     [rings.BatchSize]rings.Frame // what parsed, beside keys
 	keys       [rings.BatchSize]packet.Key
@@ -108,7 +109,7 @@ func (w *Worker) forward(in *ingress) int {
 	}
 	w.tick()
 	m := w.parse(in)
-	w.gen.snap.Decide(w.keys[:m], w.verdicts[:m])
+	w.gen.snap.Decide(w.keys[:m], w.verdicts[:m], w.tally)
 	umem := in.queue.UMEM()
 	for i := range m {
 		f, k, v := w.frames[i], &w.keys[i], &w.verdicts[i]
@@ -247,6 +248,7 @@ func (w *Worker) touch(adjacency uint32) {
 func (w *Worker) tick() {
 	w.now = monotonic()
 	w.seconds = uint32(w.now / int64(time.Second))
+	w.tally.Now = w.now
 }
 
 // follow takes on the published generation if it is new, and reports whether to go on. In between it is one load and
@@ -265,7 +267,7 @@ func (w *Worker) adopt(g *generation) bool {
 		w.move(w.gen.snap, g.snap)
 	}
 	changed := lane != w.lane
-	w.gen, w.lane = g, lane
+	w.gen, w.lane, w.tally = g, lane, g.tallies[w.id]
 	if changed {
 		for _, r := range lane.retired {
 			r.umem.Reclaim(r.id)

@@ -37,6 +37,8 @@ type Route struct {
 	Target uint16    // Lookup: index of the table that goes on
 	Resume bool      // Lookup: where the target misses, try the next shorter prefix (else: a miss of this table)
 	Hops   []NextHop // Unicast: one, or several for ECMP
+
+	Counter uint32 // where its hits are counted, from 1; 0: nowhere
 }
 
 // NextHop is one way out: a port, and the gateway on it, or none where the destination is on the link.

@@ -67,6 +67,19 @@ func (t *Table) Insert(r Route) (replaced bool) {
 	return false
 }
 
+// Get returns the route of exactly this prefix, TOS and metric.
+func (t *Table) Get(prefix netip.Prefix, tos uint8, metric uint32) (*Route, bool) {
+	l, ok := t.routes.Get(prefix.Masked())
+	if !ok {
+		return nil, false
+	}
+	i, ok := l.search(tos, metric)
+	if !ok {
+		return nil, false
+	}
+	return &l.routes[i], true
+}
+
 // Delete removes the route of this prefix, TOS and metric, and reports whether there was one.
 func (t *Table) Delete(prefix netip.Prefix, tos uint8, metric uint32) bool {
 	prefix = prefix.Masked()

@@ -23,7 +23,7 @@ var builtin = [tablesBuiltin]policy.Table{
 	tableDefault: {Name: "default", ID: policy.TableDefault},
 }
 
-var tableKeys = section{name: "tables", keys: []string{"id", "key", "on-miss", "routes", "routes-file"}}
+var tableKeys = section{name: "tables", keys: []string{"id", "key", "on-miss", "counters", "routes", "routes-file"}}
 var missKeys = section{name: "on-miss", keys: []string{"lookup"}}
 
 // startTables makes the built-in tables.
@@ -91,6 +91,8 @@ func (d *decoder) decodeTables(n *node, p *path) {
 					}
 					t.Key = policy.BySource
 				}
+			case "counters":
+				t.Counters, _ = d.boolean(v, p)
 			case "on-miss":
 				draft.onMiss, draft.onMissPath = v, p
 			case "routes":

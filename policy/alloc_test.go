@@ -20,6 +20,9 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	r.SuppressPrefixLength, r.HasSuppressGroup, r.SuppressGroup = 0, true, 2
 	l.rule(13, "lookup y", Selector{})
 	l.rule(14, "lookup closed", Selector{HasMark: true, Mark: 7, MarkMask: 7})
+	for i := range l.Tables {
+		l.Tables[i].Counters = true
+	}
 	s := l.compile()
 
 	var keys []packet.Key
@@ -40,10 +43,10 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 			t.Errorf("no packet for verdict %s", word)
 		}
 	}
-	verdicts := make([]Verdict, len(keys))
+	verdicts, tally := make([]Verdict, len(keys)), s.NewTally()
 	buf := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(100, func() {
-		s.Decide(keys, verdicts)
+		s.Decide(keys, verdicts, tally)
 		for i := range keys {
 			s.Ingress(0, &keys[i])
 			buf = s.AppendJSON(buf[:0], &keys[i], verdicts[i])

@@ -32,20 +32,26 @@ func benchLab(b *testing.B, n int) (*Snapshot, []packet.Key) {
 	return s, keys
 }
 
+// BenchmarkDecide is what a worker does, and beside it the same without counting what matched.
 func BenchmarkDecide(b *testing.B) {
 	for _, n := range []int{3, 10, 100, 1000} {
-		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			s, keys := benchLab(b, n)
-			verdicts := make([]Verdict, len(keys))
-			b.ReportAllocs()
-			for b.Loop() {
-				s.Decide(keys, verdicts)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(keys)), "ns/packet")
-			if verdicts[0].Action != Forward {
-				b.Fatal("not forwarded")
-			}
-		})
+		s, keys := benchLab(b, n)
+		verdicts := make([]Verdict, len(keys))
+		for _, c := range []struct {
+			name  string
+			tally *Tally
+		}{{"counted", s.NewTally()}, {"plain", nil}} {
+			b.Run(fmt.Sprintf("rules=%d/%s", n, c.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Decide(keys, verdicts, c.tally)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(keys)), "ns/packet")
+				if verdicts[0].Action != Forward {
+					b.Fatal("not forwarded")
+				}
+			})
+		}
 	}
 }
 
@@ -70,7 +76,7 @@ func BenchmarkMarks(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Decide(keys, verdicts)
+				s.Decide(keys, verdicts, nil)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(keys)), "ns/packet")
 		})

@@ -34,9 +34,11 @@ func Compile(p *Policy) (*Snapshot, error) {
 		s.portIndex[s.Ports[i].Name] = uint16(i)
 	}
 	s.Adjacencies = compileAdjacencies(p)
-	s.tables = compileTables(r, s.Adjacencies)
+	var counted int
+	s.tables, counted = compileTables(r, s.Adjacencies)
 	s.marks = compileMarks(p.Marks, mainChain(p.Marks))
 	s.rules = compileRules(r)
+	s.layOutCells(counted)
 	s.names = quoteNames(s)
 	s.warnings = r.warnings
 	return s, nil
@@ -140,11 +142,12 @@ func compileAdjacencies(p *Policy) *fib.Adjacencies {
 	return none.With(list...)
 }
 
-func compileTables(r *report, adjacencies *fib.Adjacencies) []table {
-	tables := make([]table, len(r.policy.Tables))
+// compileTables also returns how many routes have hits of their own.
+func compileTables(r *report, adjacencies *fib.Adjacencies) (tables []table, counted int) {
+	tables = make([]table, len(r.policy.Tables))
 	for i := range r.policy.Tables {
 		t := &r.policy.Tables[i]
-		tables[i] = table{name: t.Name, id: t.ID, key: t.Key, onMiss: t.OnMiss, target: t.MissTarget, routes: fib.NewTable(t.Name)}
+		tables[i] = table{name: t.Name, id: t.ID, key: t.Key, onMiss: t.OnMiss, target: t.MissTarget, routes: fib.NewTable(t.Name), counters: t.Counters}
 		for j := range t.Routes {
 			route := t.Routes[j]
 			route.Hops = slices.Clone(route.Hops)
@@ -153,12 +156,17 @@ func compileTables(r *report, adjacencies *fib.Adjacencies) []table {
 					hop.Adjacency, _ = adjacencies.Find(fib.Neighbor{Addr: hop.Gateway, Port: hop.Port})
 				}
 			}
+			route.Counter = 0
+			if t.Counters {
+				counted++
+				route.Counter = uint32(counted)
+			}
 			if tables[i].routes.Insert(route) {
 				r.route(i, j).warnf("replaces an earlier route of the same prefix, tos and metric")
 			}
 		}
 	}
-	return tables
+	return tables, counted
 }
 
 // compileRules sorts the rules and resolves gotos, for each family to the first rule of that priority which is there

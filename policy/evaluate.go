@@ -6,13 +6,13 @@ import (
 )
 
 // Decide gives each key its verdict: verdicts[i] is the decision on keys[i]. Verdicts must be at least as long as
-// keys. Key.Ingress must be set (see Ingress). It allocates nothing.
+// keys. Key.Ingress must be set (see Ingress). The tally, if there is one, counts what matched. It allocates nothing.
 //
 // It runs the specification, packet by packet. A compiled form, whole batch by stage, will take its place.
-func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict) {
+func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict, tally *Tally) {
 	verdicts = verdicts[:len(keys)]
 	for i := range keys {
-		s.evaluate(&keys[i], &verdicts[i], nil)
+		s.evaluate(&keys[i], &verdicts[i], tally, nil)
 	}
 }
 
@@ -21,12 +21,12 @@ func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict) {
 // nothing.
 func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 	var v Verdict
-	s.evaluate(k, &v, t)
+	s.evaluate(k, &v, nil, t)
 	return v
 }
 
 // evaluate is Evaluate, with the verdict written where it belongs.
-func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
+func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, TOS: k.TOS, Port: None, Rule: None, Table: None, Statement: None, Prefix: NoPrefix}
 
 	source := s.sourceKind(k)
@@ -43,6 +43,7 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
 
 	var f flow
 	f.fill(s, k)
+	f.tally = tally
 	if len(s.marks.chains) > 0 && k.Ingress != LocalOutput && !s.mark(&f, v, t) {
 		return
 	}
@@ -126,6 +127,7 @@ func (s *Snapshot) walk(f *flow, t *Trace) result {
 		if matches := (bad == FieldNone) != r.Not; !matches {
 			continue
 		}
+		f.tally.hit(uint32(i), f)
 		switch r.Action {
 		case RuleNop:
 			continue
@@ -173,7 +175,9 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 	route, ok := tab.routes.Lookup(addr, f.tos)
 	for ok && route.Action != fib.Throw {
 		t.found(s, tab, route)
+		f.tally.hitRoute(s, route, f)
 		if o := routeOutcome[route.Action]; o != miss {
+			f.tally.hit(s.cells.answers+uint32(index), f)
 			return result{route: route, rule: None, table: index, outcome: o}
 		}
 		t.enter()
@@ -189,6 +193,7 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		route, ok = tab.routes.LookupShorter(addr, f.tos, route.Prefix.Bits())
 	}
 	t.miss(s, tab, addr, route)
+	f.tally.hit(s.cells.misses+uint32(index), f)
 	switch tab.onMiss {
 	case MissUnreachable:
 		return result{rule: None, table: index, outcome: netUnreachable}

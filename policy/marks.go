@@ -130,6 +130,7 @@ func (p *program) run(s *Snapshot, f *flow, t *Trace) (how ending, by uint16) {
 		if !matches {
 			continue
 		}
+		f.tally.hit(s.cells.statements+uint32(i), f)
 		for j := range st.then {
 			switch then := &st.then[j]; then.Action {
 			case MarkSet:

@@ -661,10 +661,10 @@ func TestMarksDoNotAllocate(t *testing.T) {
 	if !seen[Drop] || !seen[Reject] || !seen[Reset] || !seen[Forward] {
 		t.Errorf("verdicts %v", seen)
 	}
-	verdicts := make([]Verdict, len(keys))
+	verdicts, tally := make([]Verdict, len(keys)), s.NewTally()
 	buf := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(100, func() {
-		s.Decide(keys, verdicts)
+		s.Decide(keys, verdicts, tally)
 		for i := range keys {
 			buf = s.AppendJSON(buf[:0], &keys[i], verdicts[i])
 		}

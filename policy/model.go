@@ -71,6 +71,7 @@ type Table struct {
 	Key        TableKey
 	OnMiss     OnMiss
 	MissTarget uint16 // index of a table, for MissLookup
+	Counters   bool   // count the hits of each route
 	Routes     []fib.Route
 }
 

@@ -14,6 +14,7 @@ type flow struct {
 	group        uint32 // of the ingress port
 	sport, dport uint16 // 0 in all but whole TCP and UDP packets
 	tos          uint8  // after the mark program
+	tally        *Tally // of what matches, or nil
 }
 
 // fill makes f the packet as rules see it.

@@ -24,6 +24,7 @@ type Snapshot struct {
 	seed      uint64                // of the flow hash
 	warnings  []*CompileError
 	names     names
+	cells     cells // of a Tally
 }
 
 // rule is a Rule with what Compile found out about it.
@@ -42,6 +43,8 @@ type table struct {
 	onMiss OnMiss
 	target uint16
 	routes *fib.Table
+
+	counters bool // routes have hits of their own
 }
 
 // ingress maps what arrives on a device to logical ports.
@@ -137,7 +140,7 @@ func (s *Snapshot) Tables() int { return len(s.tables) }
 // Table returns table i without its routes, which Routes has.
 func (s *Snapshot) Table(i uint16) Table {
 	t := &s.tables[i]
-	return Table{Name: t.name, ID: t.id, Key: t.key, OnMiss: t.onMiss, MissTarget: t.target}
+	return Table{Name: t.name, ID: t.id, Key: t.key, OnMiss: t.onMiss, MissTarget: t.target, Counters: t.counters}
 }
 
 // TableName is the name of table i, or "" for None.

@@ -196,7 +196,7 @@ func TestDecideIsEvaluate(t *testing.T) {
 		}
 		keys := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) packet.Key { return genKey(t, len(ports)) }), 1, 64).Draw(t, "keys")
 		verdicts := make([]Verdict, len(keys))
-		s.Decide(keys, verdicts)
+		s.Decide(keys, verdicts, nil)
 		for i := range keys {
 			before := keys[i]
 			var trace Trace

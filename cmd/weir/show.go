@@ -29,12 +29,12 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 		}}
 	}
 	return []*mgmt.Command{
-		{Name: "show", Help: "look at the running router", Commands: []*mgmt.Command{
+		{Name: "show", Help: "look at the running router", Commands: append([]*mgmt.Command{
 			show("counters", "where all packets went", countersText),
 			show("ports", "ports and their queues", portsText),
 			show("neighbors", "neighbours that packets are sent to", neighborsText),
 			show("workers", "workers and the publication they run", workersText),
-		}},
+		}, policyCommands(router)...)},
 		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
 			if len(args) > 0 {
 				return nil, &mgmt.UsageError{Message: "reload takes no arguments: it reads the file that weir was started with"}
@@ -54,7 +54,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"counters, ports, neighbors or workers; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"counters, rules, marks, tables, ports, neighbors or workers; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.

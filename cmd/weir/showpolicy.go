@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"weir/appliance"
+	"weir/mgmt"
+)
+
+// policyCommands show what the items of the policy have seen.
+func policyCommands(router *appliance.Router) []*mgmt.Command {
+	show := func(name, argument, help string, run func(h appliance.Hits, only string) (value any, text func() string, err error)) *mgmt.Command {
+		return &mgmt.Command{Name: name, Help: help, Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
+			if len(args) > 1 {
+				return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s [%s]", name, argument)}
+			}
+			h := router.Hits(ctx)
+			if h.Snapshot == nil {
+				return nil, fmt.Errorf("nothing runs")
+			}
+			value, text, err := run(h, strings.Join(args, ""))
+			switch {
+			case err != nil:
+				return nil, err
+			case asJSON:
+				return value, nil
+			case h.Late != nil:
+				return fmt.Sprintf("DEGRADED: the latest packets are missing: %v\n%s", h.Late, text()), nil
+			}
+			return text(), nil
+		}}
+	}
+	return []*mgmt.Command{
+		show("rules", "NAME", "rules in the order of the walk, and what each has matched", func(h appliance.Hits, only string) (any, func() string, error) {
+			rules, err := named(h.Rules(), only, "rule", func(r appliance.RuleState) string { return r.Name })
+			return rules, func() string { return rulesText(rules) }, err
+		}),
+		show("marks", "CHAIN", "statements that stamp packets, and what each has matched", func(h appliance.Hits, only string) (any, func() string, error) {
+			list, err := named(h.Statements(), only, "chain", func(s appliance.StatementState) string { return s.Chain })
+			return list, func() string { return marksText(list) }, err
+		}),
+		show("tables", "NAME", "routing tables and their answers; of one, its routes", func(h appliance.Hits, only string) (any, func() string, error) {
+			if only == "" {
+				tables := h.Tables()
+				return tables, func() string { return tablesText(tables) }, nil
+			}
+			routes, ok := h.Routes(only)
+			if !ok {
+				return nil, nil, fmt.Errorf("no table is called %s", only)
+			}
+			return orEmpty(routes), func() string { return routesText(routes) }, nil
+		}),
+	}
+}
+
+// named keeps the items of one name, or all where none is asked for.
+func named[T any](all []T, only, what string, name func(T) string) ([]T, error) {
+	if only == "" {
+		return orEmpty(all), nil
+	}
+	kept := slices.DeleteFunc(all, func(x T) bool { return name(x) != only })
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("no %s is called %s", what, only)
+	}
+	return kept, nil
+}
+
+// orEmpty makes JSON say [] rather than null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func rulesText(rules []appliance.RuleState) string {
+	return table(func(row func(...any)) {
+		row("PRIORITY", "NAME", "PACKETS", "BYTES", "LAST HIT", "RULE")
+		for _, r := range rules {
+			row(r.Priority, r.Name, r.Packets, r.Bytes, lastHit(r.HitState), r.Text)
+		}
+	})
+}
+
+func marksText(list []appliance.StatementState) string {
+	if len(list) == 0 {
+		return "no chain main, so nothing is marked\n"
+	}
+	return table(func(row func(...any)) {
+		row("CHAIN", "NAME", "PACKETS", "BYTES", "LAST HIT", "STATEMENT")
+		for _, s := range list {
+			row(s.Chain, s.Name, s.Packets, s.Bytes, lastHit(s.HitState), s.Text)
+		}
+	})
+}
+
+func tablesText(tables []appliance.TableState) string {
+	return table(func(row func(...any)) {
+		row("ID", "NAME", "KEY", "ROUTES", "ANSWERED", "MISSED", "LAST ANSWER", "LAST MISS", "ON MISS")
+		for _, t := range tables {
+			row(t.ID, t.Name, t.Key, t.Routes, t.Answered.Packets, t.Missed.Packets, lastHit(t.Answered), lastHit(t.Missed), t.OnMiss)
+		}
+	})
+}
+
+func routesText(routes []appliance.RouteState) string {
+	if len(routes) == 0 {
+		return "no routes\n"
+	}
+	counted := routes[0].Hits != nil // all of a table are, or none
+	return table(func(row func(...any)) {
+		if !counted {
+			row("PREFIX", "ROUTE")
+		} else {
+			row("PREFIX", "PACKETS", "BYTES", "LAST HIT", "ROUTE")
+		}
+		for _, r := range routes {
+			if !counted {
+				row(r.Prefix, r.Text)
+				continue
+			}
+			row(r.Prefix, r.Hits.Packets, r.Hits.Bytes, lastHit(*r.Hits), r.Text)
+		}
+	})
+}
+
+// lastHit is how long ago the last packet came.
+func lastHit(h appliance.HitState) string {
+	if h.LastHit == nil {
+		return "never"
+	}
+	ago := max(0, time.Since(*h.LastHit))
+	unit := time.Second
+	if ago < time.Second {
+		unit = time.Millisecond
+	}
+	return ago.Round(unit).String()
+}
