@@ -32,13 +32,14 @@ type Worker struct {
 	ownVerdict [1]policy.Verdict
 	egress     []egress // by device index
 
-	rooms    waitingRooms
-	leaving  [seatsMax]seat // out of a room, on the way
-	errors   errorBuckets
-	idler    rings.Idler
-	requests *spsc[fib.Neighbor] // neighbours to resolve
-	punts    *spsc[punt]         // packets for the kernel
-	used     []atomic.Uint32     // by adjacency: the second in which it was last used
+	rooms     waitingRooms
+	leaving   [seatsMax]seat // out of a room, on the way
+	datagrams *datagrams     // of which fragments have been seen
+	errors    errorBuckets
+	idler     rings.Idler
+	requests  *spsc[fib.Neighbor] // neighbours to resolve
+	punts     *spsc[punt]         // packets for the kernel
+	used      []atomic.Uint32     // by adjacency: the second in which it was last used
 
 	// The control plane's part, which run never touches: the memory of each kind, and how many queues it has frames for.
 	umems     [umemKinds]*rings.UMEM
@@ -68,12 +69,13 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 	}
 	return &Worker{
 		id: id, cpu: cpu, router: r, poller: p,
-		requests: newSPSC[fib.Neighbor](256),
-		punts:    newSPSC[punt](256),
-		used:     make([]atomic.Uint32, adjacenciesMax),
-		idler:    rings.Idler{Spin: r.options.IdleSpin},
-		adopted:  make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		requests:  newSPSC[fib.Neighbor](256),
+		punts:     newSPSC[punt](256),
+		used:      make([]atomic.Uint32, adjacenciesMax),
+		datagrams: newDatagrams(),
+		idler:     rings.Idler{Spin: r.options.IdleSpin},
+		adopted:   make(chan struct{}, 1),
+		done:      make(chan struct{}),
 	}, nil
 }
 
@@ -107,11 +109,21 @@ func (w *Worker) forward(in *ingress) int {
 		return 0
 	}
 	w.tick()
-	m := w.parse(in)
-	w.gen.snap.Decide(w.keys[:m], w.verdicts[:m])
-	umem := in.queue.UMEM()
-	for i := range m {
-		f, k, v := w.frames[i], &w.keys[i], &w.verdicts[i]
+	umem, m := in.queue.UMEM(), w.parse(in)
+	if w.gen.snap.ConsistentFragments() {
+		w.decideFragments(umem, m)
+	} else {
+		w.decide(umem, w.frames[:m], w.keys[:m], w.verdicts[:m])
+	}
+	w.flush()
+	return n
+}
+
+// decide gives packets their verdicts, and carries those out.
+func (w *Worker) decide(umem *rings.UMEM, frames []rings.Frame, keys []packet.Key, verdicts []policy.Verdict) {
+	w.gen.snap.Decide(keys, verdicts)
+	for i := range keys {
+		f, k, v := frames[i], &keys[i], &verdicts[i]
 		if goesOn := v.Action == policy.Forward || v.Action == policy.Punt; goesOn && v.SetDSCP {
 			packet.SetDSCP(umem.Bytes(f), k, v.TOS>>2) // an answer to a packet is about it as it came
 		}
@@ -129,8 +141,6 @@ func (w *Worker) forward(in *ingress) int {
 			w.drop(umem, f, v.Reason)
 		}
 	}
-	w.flush()
-	return n
 }
 
 // parse fills keys with the packets of the batch that are sound, frames beside them, and returns their number.

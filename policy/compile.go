@@ -28,6 +28,8 @@ func Compile(p *Policy) (*Snapshot, error) {
 		own:       ownKinds(p.Ports),
 		portIndex: make(map[string]uint16, len(p.Ports)),
 		seed:      hashSeed(p.Hostname),
+
+		consistent: p.ConsistentFragments,
 	}
 	for i := range s.Ports {
 		s.Ports[i].Addresses = slices.Clone(s.Ports[i].Addresses)
