@@ -32,14 +32,14 @@ type Worker struct {
 	ownVerdict [1]policy.Verdict
 	egress     []egress // by device index
 
-	rooms     waitingRooms
-	leaving   [seatsMax]seat // out of a room, on the way
-	datagrams *datagrams     // of which fragments have been seen
-	errors    errorBuckets
-	idler     rings.Idler
-	requests  *spsc[fib.Neighbor] // neighbours to resolve
-	punts     *spsc[punt]         // packets for the kernel
-	used      []atomic.Uint32     // by adjacency: the second in which it was last used
+	rooms    waitingRooms
+	leaving  [seatsMax]seat // out of a room, on the way
+	pieces   *datagrams     // of which fragments have been seen
+	errors   errorBuckets
+	idler    rings.Idler
+	requests *spsc[fib.Neighbor] // neighbours to resolve
+	punts    *spsc[punt]         // packets for the kernel
+	used     []atomic.Uint32     // by adjacency: the second in which it was last used
 
 	// The control plane's part, which run never touches: the memory of each kind, and how many queues it has frames for.
 	umems     [umemKinds]*rings.UMEM
@@ -69,13 +69,13 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 	}
 	return &Worker{
 		id: id, cpu: cpu, router: r, poller: p,
-		requests:  newSPSC[fib.Neighbor](256),
-		punts:     newSPSC[punt](256),
-		used:      make([]atomic.Uint32, adjacenciesMax),
-		datagrams: newDatagrams(),
-		idler:     rings.Idler{Spin: r.options.IdleSpin},
-		adopted:   make(chan struct{}, 1),
-		done:      make(chan struct{}),
+		requests: newSPSC[fib.Neighbor](256),
+		punts:    newSPSC[punt](256),
+		used:     make([]atomic.Uint32, adjacenciesMax),
+		pieces:   newDatagrams(),
+		idler:    rings.Idler{Spin: r.options.IdleSpin},
+		adopted:  make(chan struct{}, 1),
+		done:     make(chan struct{}),
 	}, nil
 }
 
