@@ -28,13 +28,12 @@ func Compile(p *Policy) (*Snapshot, error) {
 		own:       ownKinds(p.Ports),
 		portIndex: make(map[string]uint16, len(p.Ports)),
 		seed:      hashSeed(p.Hostname),
-
-		consistent: p.ConsistentFragments,
 	}
 	for i := range s.Ports {
 		s.Ports[i].Addresses = slices.Clone(s.Ports[i].Addresses)
 		s.portIndex[s.Ports[i].Name] = uint16(i)
 	}
+	s.consistent = p.ConsistentFragments
 	s.Adjacencies = compileAdjacencies(p)
 	s.tables = compileTables(r, s.Adjacencies)
 	s.marks = compileMarks(p.Marks, mainChain(p.Marks))

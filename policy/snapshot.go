@@ -14,8 +14,6 @@ type Snapshot struct {
 	Ports       []Port // logical ports, by the index that Key.Ingress and Verdict.Port hold
 	Adjacencies *fib.Adjacencies
 
-	consistent bool // see ConsistentFragments
-
 	marks     program
 	rules     []rule
 	tables    []table
@@ -26,6 +24,8 @@ type Snapshot struct {
 	seed      uint64                // of the flow hash
 	warnings  []*CompileError
 	names     names
+
+	consistent bool // see ConsistentFragments
 }
 
 // rule is a Rule with what Compile found out about it.
