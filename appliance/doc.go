@@ -14,7 +14,7 @@
 //
 // Begin with worker.go, whose forward is the packet path. generation.go has what is published and how the old is waited
 // for; router.go the life of a router; devices.go its ports; kernel.go and settings.go what it changes in the kernel and
-// how that is undone; neighbors.go and waiting.go next hops; fragments.go the fragments of a datagram; reject.go what is
+// how that is undone; neighbors.go and waiting.go next hops; datagrams.go the fragments of one; reject.go what is
 // answered.
 //
 // What to beware of:
