@@ -17,7 +17,7 @@ type counters struct {
 	generated atomic.Uint64             // ICMP errors and TCP resets that the router made
 	limited   atomic.Uint64             // ICMP errors not made because of the rate limit
 	unsent    atomic.Uint64             // ICMP errors not made because none may be sent about such a packet
-	waiting   atomic.Int64              // packets in waiting rooms now
+	waiting   atomic.Int64              // packets in waiting rooms and holds now
 	drops     [packet.End]atomic.Uint64 // by reason
 	sleeps    atomic.Uint64             // times that it slept in ppoll
 }

@@ -26,7 +26,7 @@ type Totals struct {
 	Generated   uint64            `json:"generated"`
 	Transmitted uint64            `json:"transmitted"`
 	Punted      uint64            `json:"punted"`
-	Waiting     int64             `json:"waiting"`
+	Waiting     int64             `json:"waiting"` // for a neighbour, or for the first of their fragments
 	Dropped     uint64            `json:"dropped"`
 	Drops       map[string]uint64 `json:"drops"`            // by reason, those that are not 0
 	ICMPLimited uint64            `json:"icmp_limited"`     // errors not sent because of the rate limit

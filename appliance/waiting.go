@@ -102,6 +102,7 @@ func (w *Worker) request(n fib.Neighbor) {
 
 // visitRooms sends the packets whose next hop is now known, and gives up on those that waited too long.
 func (w *Worker) visitRooms() {
+	w.visitHolds()
 	if w.rooms.open == 0 {
 		return
 	}
@@ -143,6 +144,7 @@ func (w *Worker) empty(r *room) []seat {
 
 // move follows a commit, in which ports may get other indexes. Packets for a port that is gone are dropped.
 func (w *Worker) move(from, to *policy.Snapshot) {
+	w.moveDatagrams(from, to)
 	for i := range w.rooms.rooms {
 		r := &w.rooms.rooms[i]
 		if r.n == 0 {

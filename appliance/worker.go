@@ -35,6 +35,7 @@ type Worker struct {
 
 	rooms    waitingRooms
 	leaving  [seatsMax]seat // out of a room, on the way
+	pieces   *datagrams     // of which fragments have been seen
 	errors   errorBuckets
 	idler    rings.Idler
 	requests *spsc[fib.Neighbor] // neighbours to resolve
@@ -72,6 +73,7 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 		requests: newSPSC[fib.Neighbor](256),
 		punts:    newSPSC[punt](256),
 		used:     make([]atomic.Uint32, adjacenciesMax),
+		pieces:   newDatagrams(),
 		idler:    rings.Idler{Spin: r.options.IdleSpin},
 		adopted:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -108,11 +110,21 @@ func (w *Worker) forward(in *ingress) int {
 		return 0
 	}
 	w.tick()
-	m := w.parse(in)
-	w.gen.snap.Decide(w.keys[:m], w.verdicts[:m], w.tally)
-	umem := in.queue.UMEM()
-	for i := range m {
-		f, k, v := w.frames[i], &w.keys[i], &w.verdicts[i]
+	umem, m := in.queue.UMEM(), w.parse(in)
+	if w.gen.snap.ConsistentFragments() {
+		w.decideFragments(umem, m)
+	} else {
+		w.decide(umem, w.frames[:m], w.keys[:m], w.verdicts[:m])
+	}
+	w.flush()
+	return n
+}
+
+// decide gives packets their verdicts, and carries those out.
+func (w *Worker) decide(umem *rings.UMEM, frames []rings.Frame, keys []packet.Key, verdicts []policy.Verdict) {
+	w.gen.snap.Decide(keys, verdicts, w.tally)
+	for i := range keys {
+		f, k, v := frames[i], &keys[i], &verdicts[i]
 		if goesOn := v.Action == policy.Forward || v.Action == policy.Punt; goesOn && v.SetDSCP {
 			packet.SetDSCP(umem.Bytes(f), k, v.TOS>>2) // an answer to a packet is about it as it came
 		}
@@ -130,8 +142,6 @@ func (w *Worker) forward(in *ingress) int {
 			w.drop(umem, f, v.Reason)
 		}
 	}
-	w.flush()
-	return n
 }
 
 // parse fills keys with the packets of the batch that are sound, frames beside them, and returns their number.

@@ -106,7 +106,7 @@ func withoutPath(err error) error {
 }
 
 var topKeys = section{keys: []string{
-	"version", "system", "ports", "neighbors", "groups", "sets", "tags", "tables", "marks", "rules", "default-rules", "assert",
+	"version", "system", "ports", "neighbors", "groups", "sets", "tags", "tables", "marks", "rules", "default-rules", "fragments", "assert",
 }}
 
 // Parse checks the text of a configuration. The name is that of its file, for messages and to find the routes-files
@@ -204,6 +204,10 @@ func (d *decoder) decode(root *node) {
 	}
 	if defaults {
 		d.addDefaultRules()
+	}
+	if f, ok := sections["fragments"]; ok {
+		word, _ := d.word(f.n, f.p, "linux", "consistent")
+		d.policy.ConsistentFragments = word == "consistent"
 	}
 	rules, ok := sections["rules"]
 	if !ok {

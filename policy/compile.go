@@ -33,6 +33,7 @@ func Compile(p *Policy) (*Snapshot, error) {
 		s.Ports[i].Addresses = slices.Clone(s.Ports[i].Addresses)
 		s.portIndex[s.Ports[i].Name] = uint16(i)
 	}
+	s.consistent = p.ConsistentFragments
 	s.Adjacencies = compileAdjacencies(p)
 	var counted int
 	s.tables, counted = compileTables(r, s.Adjacencies)

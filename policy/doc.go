@@ -27,6 +27,9 @@
 // Given a [Trace] it says why. Workers run it too, through [Snapshot.Decide], until a compiled form takes its place,
 // against which it will then be compared.
 //
+// Fragments are decided as in Linux, or, where they are consistent, all like the first of their datagram:
+// [Snapshot.ConsistentFragments] has the meaning and what it wants of a Key.
+//
 // # Beware
 //
 //   - Indexes of rules (Verdict.Rule) are in the order of the walk, not in that of Policy.Rules.

@@ -253,7 +253,7 @@ func (s *Snapshot) hop(route *fib.Route, k *packet.Key) *fib.NextHop {
 	if len(route.Hops) == 1 {
 		return &route.Hops[0]
 	}
-	return route.Hop(flowHash(k, s.seed))
+	return route.Hop(flowHash(k, s.seed, s.isWhole(k)))
 }
 
 // mtu is the largest IP packet, in bytes, that may take the route by the hop.

@@ -117,7 +117,7 @@ func writeColumns(b *strings.Builder, left, right string) {
 func packetText(s *Snapshot, k *packet.Key) [2]string {
 	proto := protoText(k.Proto)
 	switch {
-	case k.Fragment == packet.FragmentLater:
+	case k.Fragment == packet.FragmentLater && !s.consistent:
 	case k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP:
 		proto += fmt.Sprintf(" %d -> %d", k.SrcPort, k.DstPort)
 	case k.Proto == packet.ProtoICMP || k.Proto == packet.ProtoICMPv6:

@@ -8,17 +8,18 @@ import (
 )
 
 // flowHash is what multipath routes choose a hop by. It covers the addresses, the IPv6 flow label, and, unless the
-// packet is a fragment, the protocol and the L4 ports.
+// packet is a fragment, the protocol and the L4 ports. Whole says that it is none, or counts as the whole datagram, since its
+// protocol and ports are those of the first fragment (Snapshot.ConsistentFragments).
 //
 // All fragments of a datagram thus take one way: only the first has ports, and the last header that a router can see
 // differs between fragments of one IPv6 datagram. The flow label is the same in all of a flow's packets, fragments
 // included (RFC 6437 section 3), and tells flows apart whose ports are out of sight; Linux takes it at hash policy 0
 // only. The seed is the router's (see hashSeed), so that routers in a row do not all make the same choice.
-func flowHash(k *packet.Key, seed uint64) uint32 {
+func flowHash(k *packet.Key, seed uint64, whole bool) uint32 {
 	h := mix(seed^binary.LittleEndian.Uint64(k.Src[0:8]), binary.LittleEndian.Uint64(k.Src[8:16])^0x9e3779b97f4a7c15)
 	h = mix(h^binary.LittleEndian.Uint64(k.Dst[0:8]), binary.LittleEndian.Uint64(k.Dst[8:16])^0xd1b54a32d192ed03)
 	last := uint64(k.FlowLabel) << 40
-	if k.Fragment == packet.FragmentNone {
+	if whole {
 		last |= uint64(k.Proto) << 32
 		if hasPorts(k) {
 			last |= uint64(k.SrcPort)<<16 | uint64(k.DstPort)

@@ -43,7 +43,7 @@ func TestFragmentsOfADatagramStayTogether(t *testing.T) {
 	for i := range 100 {
 		first := key(t, s, fmt.Sprintf("iif=em0 src=2001:db8::1 dst=2001:db8::%x proto=udp sport=%d fragment=first", i+2, i))
 		later := key(t, s, fmt.Sprintf("iif=em0 src=2001:db8::1 dst=2001:db8::%x proto=60 fragment=later", i+2))
-		if flowHash(&first, s.seed) != flowHash(&later, s.seed) {
+		if flowHash(&first, s.seed, s.isWhole(&first)) != flowHash(&later, s.seed, s.isWhole(&later)) {
 			t.Fatalf("fragments of datagram %d part", i)
 		}
 	}
@@ -57,19 +57,19 @@ func TestFlowHashSees(t *testing.T) {
 	for _, spec := range []string{"proto=udp sport=1 dport=2", "proto=udp sport=2 dport=1", "proto=tcp sport=1 dport=2", "proto=47",
 		"proto=udp sport=1 dport=2 flowlabel=1", "fragment=first", "fragment=first flowlabel=1"} {
 		k := key(t, s, base+spec)
-		h := flowHash(&k, s.seed)
+		h := flowHash(&k, s.seed, s.isWhole(&k))
 		if other, ok := seen[h]; ok {
 			t.Errorf("%q and %q have one hash", spec, other)
 		}
 		seen[h] = spec
 	}
 	k := key(t, s, base)
-	if flowHash(&k, hashSeed("a")) == flowHash(&k, hashSeed("b")) {
+	if flowHash(&k, hashSeed("a"), true) == flowHash(&k, hashSeed("b"), true) {
 		t.Error("two routers make the same choice")
 	}
 	icmp, port := key(t, s, base+"proto=icmpv6"), key(t, s, base+"proto=icmpv6")
 	port.SrcPort = 7
-	if flowHash(&icmp, s.seed) != flowHash(&port, s.seed) {
+	if flowHash(&icmp, s.seed, true) != flowHash(&port, s.seed, true) {
 		t.Error("a port counts where there is none")
 	}
 }

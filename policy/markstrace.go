@@ -105,7 +105,7 @@ func conditionText(s *Snapshot, c *condition, f *flow) string {
 	default:
 		x, ok := f.number(c.Field)
 		if !ok {
-			return what + absentText(c.Field, f.key)
+			return what + absentText(c.Field, f)
 		}
 		have = numberText(s, c.Field, x)
 		if len(c.Numbers) > 1 || c.Numbers[0].Lo != c.Numbers[0].Hi || c.Set != "" {
@@ -116,16 +116,16 @@ func conditionText(s *Snapshot, c *condition, f *flow) string {
 }
 
 // absentText says why the packet does not have a field.
-func absentText(field Field, k *packet.Key) string {
+func absentText(field Field, f *flow) string {
 	switch {
 	case field == FieldGroup:
 		return "the router's own packets came in on no port"
 	case field == FieldFlowLabel:
 		return "IPv4 has none"
-	case k.Fragment == packet.FragmentLater:
+	case !f.l4:
 		return "a later fragment has none"
 	}
-	return protoText(k.Proto) + " has none"
+	return protoText(f.key.Proto) + " has none"
 }
 
 // valuesText lists what the condition has values of, as far as that can be read.

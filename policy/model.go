@@ -15,6 +15,9 @@ type Policy struct {
 	Marks     []Chain // the mark program
 	Rules     []Rule  // in any order; Compile sorts by priority, stably
 	Neighbors []StaticNeighbor
+
+	// ConsistentFragments has all fragments of a datagram decided like the first: see Snapshot.ConsistentFragments.
+	ConsistentFragments bool
 }
 
 // Port is a logical port: a netdev that weir drives, or one VLAN of it.
@@ -127,7 +130,7 @@ type Selector struct {
 	DSCPMask   uint8
 	HasProto   bool
 	Proto      uint8
-	Sport      PortMatch // TCP and UDP only; any fragment and every other protocol counts as port 0
+	Sport      PortMatch // TCP and UDP only; any fragment (unless they are consistent) and every other protocol counts as port 0
 	Dport      PortMatch
 	HasFlow    bool // IPv6 flow label, 20 bits
 	FlowLabel  uint32

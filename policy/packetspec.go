@@ -21,7 +21,7 @@ import (
 //	length     of the IP packet in bytes. Default 84, a ping's
 //	ttl        TTL or hop limit. Default 64
 //	fragment   none, first or later. Default none. The ports of a later fragment's datagram may be given, but are
-//	           not in the packet
+//	           not in the packet; only where fragments are consistent they count
 //	df         IPv4 don't fragment: true or false. Default true but for fragments, as hosts that discover the path
 //	           MTU send (RFC 1191); always true in IPv6
 //	flowlabel  IPv6 flow label
@@ -217,7 +217,7 @@ func (p *packetSpec) finish() error {
 	} else if !p.has(specDF) {
 		k.DontFragment = k.Fragment == packet.FragmentNone
 	}
-	if k.Fragment == packet.FragmentLater { // it has no L4 header
+	if k.Fragment == packet.FragmentLater && !p.snapshot.consistent { // it has no L4 header
 		k.SrcPort, k.DstPort, k.ICMPType, k.ICMPCode, k.TCPFlags = 0, 0, 0, 0, 0
 	}
 	return nil

@@ -25,6 +25,8 @@ type Snapshot struct {
 	warnings  []*CompileError
 	names     names
 	cells     cells // of a Tally
+
+	consistent bool // see ConsistentFragments
 }
 
 // rule is a Rule with what Compile found out about it.
@@ -83,6 +85,14 @@ func (s *Snapshot) WithAdjacencies(a *fib.Adjacencies) *Snapshot {
 	next.Adjacencies = a
 	return &next
 }
+
+// ConsistentFragments reports whether all fragments of a datagram are decided like its first one. A first fragment then
+// counts as a whole packet: rules, marks and the flow hash see its L4 header. So do they in a later one, whose Key must have
+// been completed with what the first one's says: Proto, ports, ICMP type and code, TCP flags. What is each fragment's own
+// (its length, TTL, TOS, and which fragment it is) stays its own.
+//
+// Otherwise fragments are what they are in Linux: rules and the hash see no ports in any of them, marks those of the first.
+func (s *Snapshot) ConsistentFragments() bool { return s.consistent }
 
 // Warnings are the remarks of Compile on what is allowed but probably not meant.
 func (s *Snapshot) Warnings() []*CompileError { return s.warnings }

@@ -39,19 +39,19 @@ func mismatchText(s *Snapshot, r *rule, f *flow, bad Field) string {
 	case FieldProto:
 		return fmt.Sprintf("proto: %s is not %s", protoText(k.Proto), protoText(m.Proto))
 	case FieldSport:
-		return "sport: " + portMismatchText(&m.Sport, f.sport, k)
+		return "sport: " + s.portMismatchText(&m.Sport, f.sport, k)
 	case FieldDport:
-		return "dport: " + portMismatchText(&m.Dport, f.dport, k)
+		return "dport: " + s.portMismatchText(&m.Dport, f.dport, k)
 	case FieldFlowLabel:
 		return fmt.Sprintf("flowlabel: 0x%x is not 0x%x/0x%x", k.FlowLabel, m.FlowLabel, m.FlowMask)
 	}
 	return conditionText(s, mismatch(r.beyond, f), f)
 }
 
-func portMismatchText(m *PortMatch, port uint16, k *packet.Key) string {
+func (s *Snapshot) portMismatchText(m *PortMatch, port uint16, k *packet.Key) string {
 	text := fmt.Sprint(port)
 	switch {
-	case k.Fragment != packet.FragmentNone:
+	case !s.isWhole(k):
 		text += " (a fragment)"
 	case !hasPorts(k):
 		text += " (" + protoText(k.Proto) + ")"

@@ -128,7 +128,7 @@ func countersText(s appliance.State) string {
 		row("generated", t.Generated, " ICMP errors of the router's own")
 		row("transmitted", t.Transmitted)
 		row("punted", t.Punted, " given to the kernel by the policy")
-		row("waiting", t.Waiting, " for a neighbour")
+		row("waiting", t.Waiting, " for a neighbour, or the first of their fragments")
 		row("dropped", t.Dropped)
 		for _, reason := range slices.Sorted(maps.Keys(t.Drops)) {
 			row("  "+reason, t.Drops[reason])

@@ -22,6 +22,10 @@ const (
 	TooManyHeaders // IPv6 extension-header chain longer than MaxExtensionHeaders
 	UnknownVLAN    // VLAN tag that no port is configured for
 
+	// Fragments that are to be decided like the first of their datagram.
+	FragmentPending // no room for another one that came before the first
+	FragmentOrphan  // the first did not come
+
 	// Decision.
 	Martian        // source or destination address that must not be forwarded (RFC 1812 section 5.3.7)
 	MarkDrop       // dropped by the mark program
@@ -65,6 +69,8 @@ var reasons = [End]reasonInfo{
 	SourceRoute:     {"source-route", "IPv4 source-route option"},
 	TooManyHeaders:  {"too-many-headers", "IPv6 extension-header chain too long"},
 	UnknownVLAN:     {"unknown-vlan", "VLAN tag that no port is configured for"},
+	FragmentPending: {"fragment-pending", "too many fragments wait for the first of their datagram"},
+	FragmentOrphan:  {"fragment-orphan", "first fragment of the datagram did not come"},
 	Martian:         {"martian", "address that must not be forwarded"},
 	MarkDrop:        {"mark-drop", "dropped by a statement of marks"},
 	MarkReject:      {"mark-reject", "rejected by a statement of marks"},
