@@ -27,6 +27,10 @@
 // Given a [Trace] it says why. Workers run it too, through [Snapshot.Decide], until a compiled form takes its place,
 // against which it will then be compared.
 //
+// # Linux
+//
+// [Snapshot.Linux] is what of the policy Linux can express, for the appliance to give to the kernel.
+//
 // # Beware
 //
 //   - Indexes of rules (Verdict.Rule) are in the order of the walk, not in that of Policy.Rules.

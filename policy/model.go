@@ -15,6 +15,8 @@ type Policy struct {
 	Marks     []Chain // the mark program
 	Rules     []Rule  // in any order; Compile sorts by priority, stably
 	Neighbors []StaticNeighbor
+
+	KernelRoutes bool // the kernel is to have the rules and tables too, as far as it can: see Linux
 }
 
 // Port is a logical port: a netdev that weir drives, or one VLAN of it.

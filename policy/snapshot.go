@@ -24,6 +24,7 @@ type Snapshot struct {
 	seed      uint64                // of the flow hash
 	warnings  []*CompileError
 	names     names
+	linux     *Linux // what the kernel is to have of it; nil: nothing
 }
 
 // rule is a Rule with what Compile found out about it.
