@@ -201,6 +201,9 @@ func (d *decoder) decode(root *node) {
 	defaults := true
 	if f, ok := sections["default-rules"]; ok {
 		defaults, _ = d.boolean(f.n, f.p)
+		if !defaults && d.policy.KernelRoutes {
+			d.warnf(f.n.at, f.p, "kernel routes: the kernel keeps its own default rules all the same: there what no rule decides is looked up in main")
+		}
 	}
 	if defaults {
 		d.addDefaultRules()
