@@ -54,6 +54,9 @@ func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if p.VLAN != 0 {
+		s.want(link, setting{Kind: settingVLAN}) // whoever made it: a later commit must not undo it
+	}
 	a := link.Attrs()
 	if err := r.applyMTU(s, p, link); err != nil {
 		return 0, err
@@ -67,7 +70,37 @@ func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 			return 0, err
 		}
 	}
+	if s.snap.Linux() != nil && p.Group != 0 {
+		if err := r.applyGroup(s, p, link); err != nil {
+			return 0, err
+		}
+	}
 	return a.Index, r.applyAddresses(s, p, link)
+}
+
+// applyGroup gives the netdev its interface group, which the kernel's rules look at (suppress_ifgroup).
+func (r *Router) applyGroup(s *setup, p *policy.Port, link netlink.Link) error {
+	was := link.Attrs().Group
+	group := setting{Kind: settingGroup, Value: fmt.Sprint(p.Group), Was: fmt.Sprint(was)}
+	return r.setOne(s, link, group, was == p.Group, func() error { return netlink.LinkSetGroup(link, int(p.Group)) },
+		func() error { return netlink.LinkSetGroup(link, int(was)) })
+}
+
+// setOne makes a setting of which a netdev has one, unless it is so already. Where it is ours, of another value, Was stays what
+// it was before weir came.
+func (r *Router) setOne(s *setup, link netlink.Link, t setting, so bool, do, undo func() error) error {
+	s.want(link, t)
+	if so {
+		return nil
+	}
+	if r.settings.find(setting{Kind: t.Kind, Port: link.Attrs().Name, Ifindex: link.Attrs().Index}) == nil {
+		return r.set(s, link, t, do)
+	}
+	if err := do(); err != nil {
+		return fmt.Errorf("set %s %s: %w", t.Kind, t.Value, err)
+	}
+	s.revert = append(s.revert, undo)
+	return nil
 }
 
 // applyMTU sets the MTU if the configuration gives one, and takes the netdev's own if not.
@@ -83,19 +116,8 @@ func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
 		return nil
 	}
 	set := setting{Kind: settingMTU, Value: strconv.Itoa(int(p.MTU)), Was: strconv.Itoa(a.MTU)}
-	s.want(link, set)
-	if a.MTU == int(p.MTU) {
-		return nil
-	}
 	change := func(mtu int) error { return netlink.LinkSetMTU(link, mtu) }
-	if ours == nil {
-		return r.set(s, link, set, func() error { return change(int(p.MTU)) })
-	}
-	if err := change(int(p.MTU)); err != nil { // Was stays what it was before weir came
-		return fmt.Errorf("set MTU %d: %w", p.MTU, err)
-	}
-	s.revert = append(s.revert, func() error { return change(a.MTU) })
-	return nil
+	return r.setOne(s, link, set, a.MTU == int(p.MTU), func() error { return change(int(p.MTU)) }, func() error { return change(a.MTU) })
 }
 
 func (r *Router) makeVLAN(s *setup, p *policy.Port, parent *rings.Port) (netlink.Link, error) {

@@ -50,6 +50,7 @@ func (r *Router) linkChanged(a *netlink.LinkAttrs, up map[int]bool) {
 	}
 	if seen && was != running {
 		r.log.Info("link", zap.String("port", a.Name), zap.Bool("up", running))
+		r.kernel.again()
 	}
 	if len(a.HardwareAddr) == 6 && d.port.MAC.String() != a.HardwareAddr.String() {
 		r.macChanged(d, a.HardwareAddr)

@@ -49,6 +49,7 @@ type Router struct {
 	prepared  *setup
 	stale     []*device // that only earlier setups used, to be closed once no worker is in one of those
 	settings  *settings
+	kernel    *kernelRoutes
 	neighbors neighborTable
 	tallies   tallies
 	past      past
@@ -71,7 +72,8 @@ type setup struct {
 // ErrNotPrepared is returned by Publish without a Prepare before it.
 var ErrNotPrepared = errors.New("nothing is prepared")
 
-// New makes a router without ports. It undoes what an earlier process left in the kernel when it was killed.
+// New makes a router without ports. It undoes what an earlier process left in the kernel when it was killed, unless the kernel
+// forwards by it (kernelRoutes); then the first Publish does.
 func New(options Options, log *zap.Logger) (*Router, error) {
 	if options.RingSize == 0 {
 		options.RingSize = 2048
@@ -88,13 +90,20 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	if r.tun, err = openPunt(); err != nil { // first of all: it is also what a namespace has one router by
 		return nil, fmt.Errorf("start router: %w", err)
 	}
-	if r.settings, err = openSettings(options.StateDir); r.settings == nil {
+	if r.kernel, err = openKernelRoutes(options.StateDir, log); err != nil {
 		return nil, errors.Join(err, r.tun.Close())
+	}
+	open := openSettings
+	if r.kernel.left {
+		open = adoptSettings
+	}
+	if r.settings, err = open(options.StateDir); r.settings == nil {
+		return nil, errors.Join(err, r.kernel.close(true), r.tun.Close())
 	} else if err != nil {
 		r.fail("undo what an earlier weir left", err)
 	}
 	if r.steer, err = rings.NewSwitch(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.tun.Close())
+		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.kernel.close(true), r.tun.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -235,6 +244,7 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	r.tallies.move(snap)
 	r.tallies.collect()
 	r.askForGateways(s)
+	r.kernel.follow(s)
 	return r.commits, err
 }
 
@@ -273,6 +283,9 @@ func (r *Router) Close() (err error) {
 	}
 	r.closed = true
 	r.abort()
+	// A start that fails leaves to the kernel what it forwards by since the last weir was killed.
+	keep := r.running == nil && r.kernel.left
+	err = r.kernel.close(keep) // while the workers still forward, so that no packet meets half a policy
 	if s := r.running; s != nil {
 		devices := slices.Concat(s.devices, r.stale)
 		for _, d := range devices {
@@ -292,7 +305,9 @@ func (r *Router) Close() (err error) {
 			r.dropWorkers()
 		}
 	}
-	err = errors.Join(err, r.settings.undoAll())
+	if !keep {
+		err = errors.Join(err, r.settings.undoAll())
+	}
 	r.mu.Unlock()
 
 	r.stop()

@@ -18,6 +18,8 @@ type State struct {
 	Neighbors  []NeighborState `json:"neighbors"`
 	Totals     Totals          `json:"totals"`
 	Trouble    []string        `json:"trouble,omitempty"` // what went wrong and could not be undone: DEGRADED
+
+	KernelRoutes *KernelRoutesState `json:"kernel_routes,omitempty"`
 }
 
 // Totals account for every packet: at rest Received + Generated = Transmitted + Punted + Σ Drops + Waiting.
@@ -87,6 +89,11 @@ func (r *Router) State() State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := State{Trouble: slices.Clone(r.trouble)}
+	if r.kernel != nil { // a rig of tests has none
+		var trouble []string
+		st.KernelRoutes, trouble = r.kernel.look()
+		st.Trouble = append(st.Trouble, trouble...)
+	}
 	t := &st.Totals
 	t.Received, t.Transmitted, t.Drops = r.past.received, r.past.transmitted, make(map[string]uint64)
 	if s := r.running; s != nil {

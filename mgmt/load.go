@@ -201,6 +201,9 @@ func (d *decoder) decode(root *node) {
 	defaults := true
 	if f, ok := sections["default-rules"]; ok {
 		defaults, _ = d.boolean(f.n, f.p)
+		if !defaults && d.policy.KernelRoutes {
+			d.warnf(f.n.at, f.p, "kernel routes: the kernel keeps its own default rules all the same: there what no rule decides is looked up in main")
+		}
 	}
 	if defaults {
 		d.addDefaultRules()
@@ -208,6 +211,9 @@ func (d *decoder) decode(root *node) {
 	if f, ok := sections["fragments"]; ok {
 		word, _ := d.word(f.n, f.p, "linux", "consistent")
 		d.policy.ConsistentFragments = word == "consistent"
+		if d.policy.ConsistentFragments && d.policy.KernelRoutes {
+			d.warnf(f.n.at, f.p, "kernel routes: to the kernel's rules fragments have no ports")
+		}
 	}
 	rules, ok := sections["rules"]
 	if !ok {

@@ -29,9 +29,7 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 		case "workers":
 			d.decodeWorkers(v, p)
 		case "kernel-routes":
-			if value, ok := d.boolean(v, p); ok && value && unsupported["system.kernel-routes=true"] {
-				d.errorf(v.at, p, "true: %s", notSupported)
-			}
+			d.policy.KernelRoutes, _ = d.boolean(v, p)
 		}
 	})
 }

@@ -5,9 +5,8 @@ package mgmt
 var unsupported = map[string]bool{
 	"assert": true,
 
-	"system.metrics":            true,
-	"system.ssh":                true,
-	"system.kernel-routes=true": true,
+	"system.metrics": true,
+	"system.ssh":     true,
 
 	"ports.reverse-path=loose":  true,
 	"ports.reverse-path=strict": true,

@@ -14,7 +14,8 @@ import (
 // The error, if any, is CompileErrors with everything that is wrong; there is no snapshot then. Rules are sorted by
 // priority, those of equal priority stay in order. A goto whose target is missing is skipped by packets, as in
 // Linux, and is among the Warnings. There is one adjacency for each static neighbour, Resolved, and for each distinct
-// gateway, Incomplete; the source MAC addresses are for the appliance to fill in.
+// gateway, Incomplete; the source MAC addresses are for the appliance to fill in. If the policy wants KernelRoutes, what
+// Linux cannot express is among the Warnings.
 func Compile(p *Policy) (*Snapshot, error) {
 	r := &report{policy: p}
 	check(r)
@@ -41,6 +42,9 @@ func Compile(p *Policy) (*Snapshot, error) {
 	s.rules = compileRules(r)
 	s.layOutCells(counted)
 	s.names = quoteNames(s)
+	if p.KernelRoutes {
+		s.linux = compileLinux(r, s.tables)
+	}
 	s.warnings = r.warnings
 	return s, nil
 }
@@ -170,16 +174,20 @@ func compileTables(r *report, adjacencies *fib.Adjacencies) (tables []table, cou
 	return tables, counted
 }
 
-// compileRules sorts the rules and resolves gotos, for each family to the first rule of that priority which is there
-// for it.
-func compileRules(r *report) []rule {
-	order := make([]int, len(r.policy.Rules))
+// walkOrder is the indexes of the rules in the order of the walk.
+func walkOrder(rules []Rule) []int {
+	order := make([]int, len(rules))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(r.policy.Rules[a].Priority, r.policy.Rules[b].Priority)
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rules[a].Priority, rules[b].Priority) })
+	return order
+}
+
+// compileRules sorts the rules and resolves gotos, for each family to the first rule of that priority which is there
+// for it.
+func compileRules(r *report) []rule {
+	order := walkOrder(r.policy.Rules)
 	rules := make([]rule, len(order))
 	for i, o := range order {
 		rules[i] = rule{Rule: r.policy.Rules[o], jump: [2]uint16{None, None}, beyond: compileConditions(r.policy.Rules[o].Match.Beyond)}

@@ -30,6 +30,10 @@
 // Fragments are decided as in Linux, or, where they are consistent, all like the first of their datagram:
 // [Snapshot.ConsistentFragments] has the meaning and what it wants of a Key.
 //
+// # Linux
+//
+// [Snapshot.Linux] is what of the policy Linux can express, for the appliance to give to the kernel.
+//
 // # Beware
 //
 //   - Indexes of rules (Verdict.Rule) are in the order of the walk, not in that of Policy.Rules.

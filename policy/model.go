@@ -18,6 +18,7 @@ type Policy struct {
 
 	// ConsistentFragments has all fragments of a datagram decided like the first: see Snapshot.ConsistentFragments.
 	ConsistentFragments bool
+	KernelRoutes        bool // the kernel is to have the rules and tables too, as far as it can: see Linux
 }
 
 // Port is a logical port: a netdev that weir drives, or one VLAN of it.

@@ -26,7 +26,8 @@ type Snapshot struct {
 	names     names
 	cells     cells // of a Tally
 
-	consistent bool // see ConsistentFragments
+	consistent bool   // see ConsistentFragments
+	linux      *Linux // what the kernel is to have of it; nil: nothing
 }
 
 // rule is a Rule with what Compile found out about it.

@@ -151,7 +151,7 @@ func errnoOf(v *policy.Verdict) unix.Errno {
 	case packet.NoRoute:
 		return unix.ENETUNREACH
 	case packet.Unreachable:
-		if v.Prefix == policy.NoPrefix { // a rule
+		if v.Prefix == policy.NoPrefix && v.Table == policy.None { // a rule; an on-miss becomes a route
 			return unix.ENETUNREACH
 		}
 		return unix.EHOSTUNREACH

@@ -21,10 +21,9 @@ type weir struct {
 	process               *lab.Process
 }
 
-// newWeir builds weir and starts it with a configuration.
-func newWeir(t *testing.T, l *lab.Lab, d *description) *weir {
+// newWeir builds weir and starts it in a namespace of a router with a configuration.
+func newWeir(t *testing.T, l *lab.Lab, r *router, d *description) *weir {
 	t.Helper()
-	r := newRouter(t, l, "weir")
 	dir := must[string](t)(os.MkdirTemp("", "weir-oracle-")) // short enough for a socket
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
 	w := &weir{wires: openWires(t, r), binary: filepath.Join(dir, "weir"), file: filepath.Join(dir, "weir.yaml"), control: filepath.Join(dir, "control")}
@@ -77,7 +76,7 @@ func TestWeir(t *testing.T) {
 	k := newLinux(t, l, "linux")
 	first := newDescription(true)
 	reserve(first)
-	w := newWeir(t, l, first)
+	w := newWeir(t, l, newRouter(t, l, "weir"), first)
 	counts := map[string]int{}
 	series(t, 40, 60, func(t *testing.T, number, packets int, r *rand.Rand) {
 		g := newWireGenerator(r, number)
