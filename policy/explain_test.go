@@ -177,7 +177,7 @@ func TestExplainPackets(t *testing.T) {
 
 	for _, c := range []struct{ in, want string }{
 		{"\n{}", "line 2: parse packet: iif is missing"},
-		{strings.Repeat(" ", 70000), "line 1: read: bufio: buffer full"},
+		{strings.Repeat(" ", 70000), "line 1: longer than 65536 bytes"},
 	} {
 		if err := s.ExplainPackets(strings.NewReader(c.in), &out, false); fmt.Sprint(err) != c.want {
 			t.Errorf("%.10q: %v, want %s", c.in, err, c.want)

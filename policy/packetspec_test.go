@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"weir/policy/packet"
 )
@@ -168,6 +170,74 @@ func FuzzParsePacketJSON(f *testing.F) {
 		}
 		if again, err := s.ParsePacket(args); err != nil || again != k {
 			t.Fatalf("%q: %+v, as arguments %+v %v", line, k, again, err)
+		}
+	})
+}
+
+// FuzzParsePacket: what is taken is a packet that can be decided and explained, and said again in JSON is the same one.
+func FuzzParsePacket(f *testing.F) {
+	f.Add("iif=em0 src=10.0.0.1 dst=10.0.0.2 proto=tcp sport=1 dport=0x50 tcp-flags=syn,ack dscp=ef mark=0xffffffff")
+	f.Add("iif=em0 src=2001:db8::1 dst=2001:db8::2 icmp-code=port-unreachable flowlabel=0xfffff ttl=0 length=40")
+	f.Add("iif=em1 src=10.0.0.1 dst=10.0.0.2 icmp-type=echo-request fragment=later df=true tos=255")
+	f.Add("iif=em2 src=::ffff:10.0.0.1 dst=::ffff:10.0.0.2 proto=ipv6-icmp icmp-type=")
+	s := marksLab(f).compile()
+	f.Fuzz(func(t *testing.T, text string) {
+		args := strings.Fields(text)
+		k, err := s.ParsePacket(args)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "parse packet: ") {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		var b strings.Builder
+		if err := s.Explain(&k).WriteText(&b); err != nil {
+			t.Error(err)
+		}
+		object := map[string]string{}
+		for _, arg := range args {
+			name, value, _ := strings.Cut(arg, "=")
+			object[name] = value
+		}
+		line, err := json.Marshal(object)
+		if err != nil || !utf8.ValidString(text) {
+			return
+		}
+		if again, err := s.ParsePacketJSON(line); err != nil || again != k {
+			t.Errorf("%q: %+v, as %s %+v %v", text, k, line, again, err)
+		}
+	})
+}
+
+// FuzzExplainPackets: of any stream, each line before the first that is wrong is answered by a line of JSON.
+func FuzzExplainPackets(f *testing.F) {
+	f.Add([]byte(`{"iif":"em0","src":"10.0.0.1","dst":"10.0.0.2"}`+"\r\n\n"+`{"iif":"em1","src":"::1","dst":"2001:db8::2","dscp":"ef"}`), true)
+	f.Add([]byte("\ufeff{}\n"), false)
+	f.Add([]byte(`{"iif":"em0","src":"10.0.0.1","dst":"10.0.0.2"}`+"\n\x00"), false)
+	s := marksLab(f).compile()
+	f.Fuzz(func(t *testing.T, in []byte, steps bool) {
+		var out bytes.Buffer
+		err := s.ExplainPackets(bytes.NewReader(in), &out, steps)
+		good, lines := 0, bytes.Split(in, []byte("\n"))
+		for _, line := range lines {
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
+			}
+			if _, wrong := s.ParsePacketJSON(line); wrong != nil || len(line) >= packetLineMax {
+				if err == nil {
+					t.Errorf("%q is taken", line)
+				}
+				break
+			}
+			good++
+		}
+		if got := bytes.Count(out.Bytes(), []byte("\n")); err == nil && got != good || got > good {
+			t.Errorf("%d answers about %d packets in %q, %v", got, good, in, err)
+		}
+		for line := range bytes.Lines(out.Bytes()) {
+			if !json.Valid(line) {
+				t.Errorf("no JSON: %s", line)
+			}
 		}
 	})
 }
