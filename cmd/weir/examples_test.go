@@ -197,3 +197,25 @@ func TestExpectations(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeExplains: what the README shows of explain is what explain says.
+func TestReadmeExplains(t *testing.T) {
+	readme := string(must[[]byte](t)(os.ReadFile("../../README.md")))
+	_, session, _ := strings.Cut(readme, "\n$ weir explain -c ")
+	session, _, ok := strings.Cut(session, "```\n")
+	line, shown, _ := strings.Cut(session, "\n")
+	words := strings.Fields(line)
+	if !ok || len(words) < 2 {
+		t.Fatal("the README shows no explanation")
+	}
+	config, problems := mgmt.Load(filepath.Join("../..", words[0]))
+	if config == nil {
+		t.Fatal(problems)
+	}
+	k := must[packet.Key](t)(config.Snapshot.ParsePacket(words[1:]))
+	var said strings.Builder
+	need(t, config.Snapshot.Explain(&k).WriteText(&said))
+	if shown != said.String() {
+		t.Errorf("the README shows\n%s\nexplain says\n%s", shown, &said)
+	}
+}
