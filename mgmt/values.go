@@ -192,7 +192,7 @@ func parseRange(s string, limit uint32) (r policy.Range, wrong string) {
 
 // parseTCPFlags reads flags that must be set and, after an exclamation mark, unset: `syn,!ack`, or VALUE/MASK.
 func parseTCPFlags(s string) (m masked, wrong string) {
-	expected := "expected TCP flags such as syn,!ack or VALUE/MASK; they are " + packet.TCPFlags.String()
+	expected := "expected TCP flags (" + packet.TCPFlags.String() + ") as in syn,!ack, or VALUE/MASK"
 	if s[0] >= '0' && s[0] <= '9' {
 		m, _, wrong = parseMasked(s, 0xff)
 		if wrong != "" {

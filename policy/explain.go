@@ -40,7 +40,7 @@ func (s *Snapshot) Explain(k *packet.Key) Explanation {
 	e := s.explanation(k, v)
 	e.Steps = t.Steps
 	e.packet, e.family, e.unsent = packetText(s, k), k.Family, unsentText(k)
-	if v.Action == Forward {
+	if v.Action == Forward && k.Ingress != LocalOutput {
 		e.rewrite = rewriteText(k, v)
 	}
 	return e

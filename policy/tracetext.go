@@ -103,7 +103,7 @@ func selectorText(s *Snapshot, r *rule, f *flow, field Field) (have, want string
 		if k.Family == packet.IPv6 {
 			mask = dscpMask
 		}
-		return fmt.Sprintf("0x%02x & 0x%02x", f.tos, mask), fmt.Sprintf("0x%02x", m.TOS), equal
+		return fmt.Sprintf("0x%02x & 0x%02x", f.tos, mask), fmt.Sprintf("0x%02x", m.TOS), masked
 	case FieldDSCP:
 		want, is = dscpText(m.DSCP), equal
 		if m.DSCPMask != 63 {
