@@ -17,6 +17,7 @@ type decoder struct {
 
 	system System
 	policy policy.Policy
+	routes int // of all tables, those that ports bring included; up to routesMax
 	places places
 	names  names
 	links  links

@@ -20,8 +20,11 @@ type Explanation struct {
 	Reason    string `json:"reason,omitempty"`    // the drop counter (packet.Reason)
 	Steps     []Step `json:"steps,omitempty"`
 
-	packet  [2]string // the packet, for people
-	version string    // of ICMP: "" or "v6"
+	// For people.
+	packet  [2]string
+	family  uint8
+	unsent  string // why no ICMP error is sent about the packet, or empty
+	rewrite string // of a packet that is forwarded
 }
 
 // ICMP is the type and code of an ICMP or ICMPv6 error.
@@ -36,9 +39,9 @@ func (s *Snapshot) Explain(k *packet.Key) Explanation {
 	v := s.Evaluate(k, &t)
 	e := s.explanation(k, v)
 	e.Steps = t.Steps
-	e.packet = packetText(s, k)
-	if k.Family == packet.IPv6 {
-		e.version = "v6"
+	e.packet, e.family, e.unsent = packetText(s, k), k.Family, unsentText(k)
+	if v.Action == Forward && k.Ingress != LocalOutput {
+		e.rewrite = rewriteText(k, v)
 	}
 	return e
 }

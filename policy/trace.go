@@ -151,21 +151,31 @@ func (t *Trace) addSkip(r *rule) {
 
 func (t *Trace) addRule(s *Snapshot, r *rule, f *flow, bad Field) {
 	step := Step{Kind: "rule", Name: r.Name, Priority: &r.Priority}
-	why := "all selectors are met"
+	why := ""
 	if bad != FieldNone {
 		why = mismatchText(s, r, f, bad)
+	} else {
+		why = metText(s, r, f)
 	}
-	switch matches := (bad == FieldNone) != r.Not; {
-	case !matches && r.Not:
-		step.Result, step.Detail = "no-match", "not: "+why
-	case !matches:
-		step.Result, step.Detail = "no-match", why
-	case r.Not:
-		step.Result, step.Detail = "matched", actionText(s, r, f)+" (not: "+why+")"
-	default:
-		step.Result, step.Detail = "matched", actionText(s, r, f)
-	}
+	step.Result, step.Detail = matchText(bad == FieldNone, r.Not, why, func() string { return actionText(s, r, f) })
 	t.add(step)
+}
+
+// matchText is the result of a rule or statement, and why: what its selectors met, or what the first did that was not.
+func matchText(met, not bool, why string, action func() string) (result, detail string) {
+	if not {
+		if why == "" {
+			why = "every packet"
+		}
+		why = "not: " + why
+	}
+	switch {
+	case met == not:
+		return "no-match", why
+	case why == "":
+		return "matched", action()
+	}
+	return "matched", action() + " (" + why + ")"
 }
 
 func (t *Trace) addRoute(tab *table, r *fib.Route, result, detail string) {

@@ -32,6 +32,7 @@ const (
 
 	ICMPv6NoRoute            uint8 = 0   // of ICMPv6Unreachable
 	ICMPv6AdminProhibited    uint8 = 1   // of ICMPv6Unreachable
+	ICMPv6BeyondScope        uint8 = 2   // of ICMPv6Unreachable
 	ICMPv6AddressUnreachable uint8 = 3   // of ICMPv6Unreachable
 	ICMPv6PortUnreachable    uint8 = 4   // of ICMPv6Unreachable
 	ICMPv6HopLimitExceeded   uint8 = 0   // of ICMPv6TimeExceeded
@@ -74,7 +75,7 @@ type Error struct {
 // The broadcast addresses of attached networks are unknown here, and so is the rate limit: both are the caller's.
 // ok is false too if e does not fit the family, or dst is too small.
 func BuildError(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
-	if k.Fragment == FragmentLater || frame[0]&1 != 0 { // the I/G bit of the destination, IEEE 802
+	if frame[0]&1 != 0 || !Answerable(k) { // the I/G bit of the destination, IEEE 802
 		return 0, false
 	}
 	switch k.Family {
@@ -87,7 +88,7 @@ func BuildError(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 }
 
 func buildErrorIPv4(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
-	if !answerableIPv4(k) || !isErrorIPv4(e.Type) || !e.Source.Is4() {
+	if !isErrorIPv4(e.Type) || !e.Source.Is4() {
 		return 0, false
 	}
 	quote := quoted(frame, k, maxErrorIPv4-IPv4HeaderLen-errorHeaderLen)
@@ -117,7 +118,7 @@ func buildErrorIPv4(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 }
 
 func buildErrorIPv6(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
-	if !answerableIPv6(k) || e.Type == 0 || e.Type > icmpv6ParameterProblem || !e.Source.Is6() {
+	if e.Type == 0 || e.Type > icmpv6ParameterProblem || !e.Source.Is6() {
 		return 0, false
 	}
 	quote := quoted(frame, k, maxErrorIPv6-IPv6HeaderLen-errorHeaderLen)
@@ -173,6 +174,17 @@ func isErrorIPv4(icmpType uint8) bool {
 		return true
 	}
 	return false
+}
+
+// Answerable reports whether an ICMP error may be sent about the packet, as far as its Key tells; see BuildError.
+func Answerable(k *Key) bool {
+	switch {
+	case k.Fragment == FragmentLater:
+		return false
+	case k.Family == IPv6:
+		return answerableIPv6(k)
+	}
+	return answerableIPv4(k)
 }
 
 // answerableIPv4 applies RFC 1812 section 4.3.2.7.
