@@ -9,9 +9,7 @@ var unsupported = map[string]bool{
 	"system.ssh":                true,
 	"system.kernel-routes=true": true,
 
-	"ports.reverse-path=loose":  true,
-	"ports.reverse-path=strict": true,
-	"ports.redirects=true":      true,
+	"ports.redirects=true": true,
 }
 
 const notSupported = "not supported by this version of weir"

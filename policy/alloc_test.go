@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 
 	"weir/policy/packet"
@@ -20,6 +21,7 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	r.SuppressPrefixLength, r.HasSuppressGroup, r.SuppressGroup = 0, true, 2
 	l.rule(13, "lookup y", Selector{})
 	l.rule(14, "lookup closed", Selector{HasMark: true, Mark: 7, MarkMask: 7})
+	l.Ports[2].ReversePath = ReverseStrict
 	s := l.compile()
 
 	var keys []packet.Key
@@ -30,12 +32,16 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 		"src=9.0.0.1 dst=11.0.0.1 mark=7", "src=127.0.0.1 dst=10.1.0.1", "src=192.0.2.1 dst=10.1.0.1", "src=9.0.0.1 dst=10.1.0.1 ttl=1",
 		"src=9.0.0.1 dst=10.1.0.1 length=1501", "src=9.0.0.1 dst=10.1.0.1 length=1501 df=0", "src=9.0.0.1 dst=192.0.2.77",
 		"src=2001:db8:9::9 dst=2001:db8:5::1", "src=fe80::1 dst=2001:db8:5::1", "src=2001:db8:9::9 dst=2001:db8:7::1", "src=2001:db8:9::9 dst=ff02::5",
+		"src=9.0.0.1 dst=10.1.0.1 iif=em2", "src=10.2.0.1 dst=10.1.0.1 iif=em2",
 	} {
-		k := key(t, s, "iif=em0 proto=tcp dport=80 "+spec)
+		if !strings.Contains(spec, "iif=") {
+			spec += " iif=em0"
+		}
+		k := key(t, s, "proto=tcp dport=80 "+spec)
 		keys = append(keys, k)
 		seen[verdictWord(s.Evaluate(&k, nil))] = true
 	}
-	for _, word := range []string{"forward", "local", "blackhole", "unreachable", "prohibit", "drop", "reject", "martian", "ttl-exceeded", "too-big"} {
+	for _, word := range []string{"forward", "local", "blackhole", "unreachable", "prohibit", "drop", "reject", "martian", "reverse-path", "ttl-exceeded", "too-big"} {
 		if !seen[word] {
 			t.Errorf("no packet for verdict %s", word)
 		}

@@ -32,6 +32,7 @@ func Compile(p *Policy) (*Snapshot, error) {
 	for i := range s.Ports {
 		s.Ports[i].Addresses = slices.Clone(s.Ports[i].Addresses)
 		s.portIndex[s.Ports[i].Name] = uint16(i)
+		s.checksSource = s.checksSource || s.Ports[i].ReversePath != ReverseOff
 	}
 	s.Adjacencies = compileAdjacencies(p)
 	s.tables = compileTables(r, s.Adjacencies)

@@ -69,7 +69,10 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, t *Trace) {
 
 	hop := s.hop(r.route, k)
 	t.hop(s, r.route, hop)
-	// Reverse path: the reverse lookup, from the egress port just chosen, will run here.
+	if s.checksSource && k.Ingress != LocalOutput && !s.reversePath(&f, hop.Port, t) {
+		v.Action, v.Reason = Drop, packet.ReversePath
+		return
+	}
 
 	if k.TTL <= 1 {
 		t.ttl(k)

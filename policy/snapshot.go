@@ -22,8 +22,10 @@ type Snapshot struct {
 	addresses map[netip.Addr]uint16 // the router's own, of both families, with their port
 	portIndex map[string]uint16     // by name, for packets that people describe
 	seed      uint64                // of the flow hash
-	warnings  []*CompileError
-	names     names
+
+	checksSource bool // a port has a reverse-path check
+	warnings     []*CompileError
+	names        names
 }
 
 // rule is a Rule with what Compile found out about it.

@@ -37,7 +37,7 @@ const defaultRules = 3
 // newDescription has ports and nothing else but what they bring, and the default rules if they are wanted.
 func newDescription(defaults bool) *description {
 	local, main := policy.ConnectedRoutes(ports)
-	d := &description{connected: len(main), defaults: defaults, Policy: policy.Policy{Hostname: "oracle", Ports: ports, Tables: []policy.Table{
+	d := &description{connected: len(main), defaults: defaults, Policy: policy.Policy{Hostname: "oracle", Ports: slices.Clone(ports), Tables: []policy.Table{
 		{Name: "local", ID: policy.TableLocal, Routes: local},
 		{Name: "main", ID: policy.TableMain, Routes: main},
 		{Name: "default", ID: policy.TableDefault},
@@ -93,6 +93,13 @@ func families(r *policy.Rule) []uint8 {
 // String is the configuration as commands of ip(8), as far as iproute2 knows the words.
 func (d *description) String() string {
 	var b strings.Builder
+	for i := range d.Ports {
+		if p := &d.Ports[i]; p.ReversePath != policy.ReverseOff {
+			for _, s := range reversePathSysctls(p) {
+				fmt.Fprintf(&b, "sysctl %s=%s\n", s[0], s[1])
+			}
+		}
+	}
 	if !d.defaults {
 		b.WriteString("ip rule flush; ip -6 rule flush\n")
 	}

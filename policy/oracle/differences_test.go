@@ -149,6 +149,27 @@ var differences = []difference{
 		},
 	},
 	{
+		name: "reverse path in IPv6", of: asksKernel | asksWire,
+		why: "Linux checks the sources of IPv4 alone. TestGetRoute asks it about the way back.",
+		applies: func(c *decision) bool {
+			return c.key.Family == packet.IPv6 && c.v.Reason == packet.ReversePath
+		},
+	},
+	{
+		name: "reverse path of the router's own packets", of: asksKernel,
+		why:     "Linux checks them too. weir leaves to the kernel, and its rp_filter, what is addressed to the router.",
+		applies: func(c *decision) bool { return c.v.Action == policy.Punt && c.checked() },
+	},
+	{
+		name: "reverse path by ingress of a multipath route", of: asksKernel | asksWire,
+		why: "The way back comes in where the packet leaves, and rules may ask where that is; but the two hash flows differently.",
+		applies: func(c *decision) bool {
+			list := c.ways()
+			several := slices.ContainsFunc(list, func(w way) bool { return w.to.Port != list[0].to.Port })
+			return several && c.checked() && slices.ContainsFunc(c.d.Rules, func(r policy.Rule) bool { return r.Match.HasIngress })
+		},
+	},
+	{
 		name: "group of an IPv6 multipath route", of: asksKernel | asksWire,
 		why: "suppress_ifgroup looks at the next hop that the flow has got, in weir as in Linux; but the two hash flows differently.",
 		applies: func(c *decision) bool {
@@ -160,6 +181,11 @@ var differences = []difference{
 			return false
 		},
 	},
+}
+
+// checked reports whether the port that the packet comes in on checks its source.
+func (c *decision) checked() bool {
+	return c.d.Ports[c.p.ingress].ReversePath != policy.ReverseOff
 }
 
 // tooLong reports whether the packet is, for one of the ways that it may take.

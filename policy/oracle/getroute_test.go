@@ -38,6 +38,7 @@ func TestGetRoute(t *testing.T) {
 func (k *kernel) compare(t *testing.T, d *description, probes []probe, counts map[string]int) {
 	t.Helper()
 	s := d.compile(t)
+	k.compareWaysBack(t, d, s, probes, counts)
 	var requests []message
 	for i := range probes {
 		requests = append(requests, k.getRoute(&probes[i]))
@@ -57,6 +58,9 @@ func (k *kernel) compare(t *testing.T, d *description, probes []probe, counts ma
 			return
 		}
 		counts[s.Explain(&c.key).Verdict]++
+		if c.checked() && c.v.Action == policy.Forward {
+			counts["forward, source checked"]++
+		}
 	}
 }
 
@@ -144,7 +148,7 @@ func gatewayOf(s *policy.Snapshot, v *policy.Verdict) netip.Addr {
 // errnoOf is the kernel's word for a verdict.
 func errnoOf(v *policy.Verdict) unix.Errno {
 	switch v.Reason {
-	case packet.Blackhole, packet.Martian, packet.OwnSource:
+	case packet.Blackhole, packet.Martian, packet.OwnSource, packet.ReversePath:
 		return unix.EINVAL
 	case packet.Prohibit:
 		return unix.EACCES
