@@ -174,6 +174,9 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		addr = f.src
 	}
 	route, ok := tab.routes.Lookup(addr, f.tos)
+	if s.impaired {
+		route, ok = s.standing(tab, route, ok, addr, f.tos, t)
+	}
 	for ok && route.Action != fib.Throw {
 		t.found(s, tab, route)
 		if o := routeOutcome[route.Action]; o != miss {
@@ -190,6 +193,9 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		}
 		t.resume(tab, route)
 		route, ok = tab.routes.LookupShorter(addr, f.tos, route.Prefix.Bits())
+		if s.impaired {
+			route, ok = s.standing(tab, route, ok, addr, f.tos, t)
+		}
 	}
 	t.miss(s, tab, addr, route)
 	switch tab.onMiss {
@@ -251,7 +257,7 @@ func (s *Snapshot) hop(route *fib.Route, k *packet.Key) *fib.NextHop {
 	if len(route.Hops) == 1 {
 		return &route.Hops[0]
 	}
-	return route.Hop(flowHash(k, s.seed))
+	return route.Hop(s.flowHash(k), s.Adjacencies)
 }
 
 // mtu is the largest IP packet, in bytes, that may take the route by the hop.

@@ -15,6 +15,8 @@ type Policy struct {
 	Marks     []Chain // the mark program
 	Rules     []Rule  // in any order; Compile sorts by priority, stably
 	Neighbors []StaticNeighbor
+
+	MultipathHash HashPolicy
 }
 
 // Port is a logical port: a netdev that weir drives, or one VLAN of it.

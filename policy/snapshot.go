@@ -23,7 +23,9 @@ type Snapshot struct {
 	portIndex map[string]uint16     // by name, for packets that people describe
 	seed      uint64                // of the flow hash
 
+	hashPolicy   HashPolicy
 	checksSource bool // a port has a reverse-path check
+	impaired     bool // as Adjacencies say: not every next hop can be used
 	warnings     []*CompileError
 	names        names
 }
@@ -79,7 +81,7 @@ func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 // version of this snapshot's (see fib.Adjacencies.With), since routes refer to them by index.
 func (s *Snapshot) WithAdjacencies(a *fib.Adjacencies) *Snapshot {
 	next := *s
-	next.Adjacencies = a
+	next.Adjacencies, next.impaired = a, a.Impaired()
 	return &next
 }
 

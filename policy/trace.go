@@ -25,7 +25,7 @@ type Step struct {
 	Depth    int     `json:"depth,omitempty"`    // of the table: how many lookups led to it; of the statement: how many jumps
 	Prefix   string  `json:"prefix,omitempty"`   // of the route
 	Reverse  bool    `json:"reverse,omitempty"`  // it is one of the way back, between two of kind reverse-path
-	Result   string  `json:"result"`             // matched, no-match, skipped, found, miss, resumed, suppressed, ok, dropped …
+	Result   string  `json:"result"`             // matched, no-match, skipped, found, passed, miss, resumed, suppressed, ok, dropped …
 	Detail   string  `json:"detail,omitempty"`   // why, for people
 }
 
@@ -59,6 +59,12 @@ func (t *Trace) found(s *Snapshot, tab *table, r *fib.Route) {
 func (t *Trace) resume(tab *table, r *fib.Route) {
 	if t != nil {
 		t.addRoute(tab, r, "resumed", "tries the next shorter prefix")
+	}
+}
+
+func (t *Trace) fallen(s *Snapshot, tab *table, r *fib.Route) {
+	if t != nil {
+		t.addRoute(tab, r, "passed", routeText(s, r)+", link down")
 	}
 }
 
