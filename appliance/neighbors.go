@@ -166,9 +166,11 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 			e, exists := r.neighbors.entries[key]
 			switch {
 			case exists && (known || e.known() != fib.Incomplete):
-				set = append(set, s.adjacency(n, e))
+				set = append(set, s.adjacency(n, e, known && s.snap.Adjacencies.At(i).Lost))
 			case !exists && known && i < s.fixed: // routes refer to it
-				set = append(set, s.link(n))
+				a := s.link(n)
+				a.Lost = s.snap.Adjacencies.At(i).Lost
+				set = append(set, a)
 			case !exists && known:
 				gone = append(gone, n)
 			}
@@ -190,11 +192,13 @@ func (r *Router) republish(s *setup, a *fib.Adjacencies) {
 	r.publish(&g)
 }
 
-// adjacency is a neighbour's, in the state that the kernel has it in.
-func (s *setup) adjacency(n fib.Neighbor, e neighborEntry) fib.Adjacency {
+// adjacency is a neighbour's, in the state that the kernel has it in. One that was lost stays so until it answers, however
+// often it is asked for in between.
+func (s *setup) adjacency(n fib.Neighbor, e neighborEntry, wasLost bool) fib.Adjacency {
 	a := s.link(n)
 	a.State = e.known()
 	a.DstMAC = e.mac
+	a.Lost = a.State == fib.Failed || a.State == fib.Incomplete && wasLost
 	return a
 }
 
@@ -216,10 +220,13 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 	for i := range uint32(all.Len()) {
 		was := all.At(i)
 		a := s.link(was.Neighbor)
+		key := kernelNeighbor{was.Neighbor.Addr, s.ifindex[was.Neighbor.Port]}
 		if was.Static {
 			a.Static, a.DstMAC, a.State = true, was.DstMAC, fib.Resolved
-		} else if e, ok := r.neighbors.entries[kernelNeighbor{was.Neighbor.Addr, s.ifindex[was.Neighbor.Port]}]; ok {
-			a = s.adjacency(was.Neighbor, e)
+		} else if e, ok := r.neighbors.entries[key]; ok {
+			a = s.adjacency(was.Neighbor, e, r.lost(key))
+		} else {
+			a.Lost = r.lost(key)
 		}
 		set = append(set, a)
 	}
@@ -227,11 +234,38 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 		for port, ifindex := range s.ifindex {
 			n := fib.Neighbor{Addr: key.addr, Port: uint16(port)}
 			if _, listed := all.Find(n); ifindex == key.ifindex && !listed && e.known() == fib.Resolved {
-				set = append(set, s.adjacency(n, e))
+				set = append(set, s.adjacency(n, e, false))
 			}
 		}
 	}
 	return all.With(set...)
+}
+
+// lost reports whether the running setup has lost a neighbour. r.mu must be held.
+func (r *Router) lost(key kernelNeighbor) bool {
+	s := r.running
+	if s == nil {
+		return false
+	}
+	for port, ifindex := range s.ifindex {
+		if ifindex == key.ifindex {
+			if i, ok := s.snap.Adjacencies.Find(fib.Neighbor{Addr: key.addr, Port: uint16(port)}); ok {
+				return s.snap.Adjacencies.At(i).Lost
+			}
+		}
+	}
+	return false
+}
+
+// lost are the gateways that multipath routes do without until they answer, and that can be asked.
+func (s *setup) lost() (list []fib.Neighbor) {
+	all := s.snap.Adjacencies
+	for i := range s.fixed {
+		if a := all.At(i); a.Lost && !all.Down(a.Neighbor.Port) {
+			list = append(list, a.Neighbor)
+		}
+	}
+	return list
 }
 
 // resolveFor passes a worker's requests on to the kernel.
@@ -281,7 +315,8 @@ func (r *Router) askForGateways(s *setup) {
 }
 
 // refresh has the kernel probe neighbours that it holds for stale although packets went to them within the last
-// seconds: it does not see those packets, and would never notice that the neighbour is gone.
+// seconds: it does not see those packets, and would never notice that the neighbour is gone. Gateways that are lost get no
+// packets that would ask for them, and are probed too.
 func (r *Router) refresh() {
 	r.mu.Lock()
 	for n, at := range r.neighbors.asked {
@@ -295,7 +330,7 @@ func (r *Router) refresh() {
 		return
 	}
 	now := uint32(monotonic() / int64(time.Second))
-	var stale []fib.Neighbor
+	due := s.lost()
 	all := s.snap.Adjacencies
 	for i := range uint32(all.Len()) {
 		n := all.At(i).Neighbor // of a vacant index: none, which has no entry
@@ -305,13 +340,13 @@ func (r *Router) refresh() {
 		}
 		for _, w := range r.workers {
 			if now-w.used[i%adjacenciesMax].Load() <= 2 {
-				stale = append(stale, n)
+				due = append(due, n)
 				break
 			}
 		}
 	}
 	r.mu.Unlock()
-	for _, n := range stale {
+	for _, n := range due {
 		r.ask(n)
 	}
 }

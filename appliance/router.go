@@ -50,6 +50,7 @@ type Router struct {
 	stale     []*device // that only earlier setups used, to be closed once no worker is in one of those
 	settings  *settings
 	neighbors neighborTable
+	links     map[int]link // by ifindex, of the running setup
 	past      past
 	trouble   []string // what went wrong after the point of no return; State shows it
 	closed    bool
@@ -210,7 +211,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	old := r.running
 	r.commits++
 	s.snap.Generation = r.commits
-	snap := s.snap.WithAdjacencies(r.resolve(s))
+	r.askLinks(s)
+	snap := s.snap.WithAdjacencies(r.withLinks(s, r.resolve(s)))
 	epoch := r.publish(&generation{snap: snap, lanes: r.lanes(s, nil)})
 	r.running, r.prepared = s, nil
 	s.snap = snap
