@@ -21,6 +21,8 @@ type description struct {
 	policy.Policy
 	connected int  // routes of main that addresses bring
 	defaults  bool // the rules begin with the default ones
+
+	down []uint16 // ports whose link is down
 }
 
 // Indexes of tables.
@@ -55,7 +57,7 @@ func (d *description) compile(t testing.TB) *policy.Snapshot {
 	if err != nil {
 		t.Fatalf("compile: %v\n%s", err, d)
 	}
-	return s
+	return s.WithAdjacencies(s.Adjacencies.WithDown(d.down...))
 }
 
 // routes are those of a table that somebody has to configure.
@@ -99,6 +101,9 @@ func (d *description) String() string {
 				fmt.Fprintf(&b, "sysctl %s=%s\n", s[0], s[1])
 			}
 		}
+	}
+	for _, port := range d.down {
+		fmt.Fprintf(&b, "# %s: link down\n", d.Ports[port].Name)
 	}
 	if !d.defaults {
 		b.WriteString("ip rule flush; ip -6 rule flush\n")

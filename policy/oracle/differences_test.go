@@ -149,6 +149,11 @@ var differences = []difference{
 		},
 	},
 	{
+		name: "broadcast address behind a link that is down", of: asksKernel,
+		why:     "Linux forgets that it is one, and routes the packet as any other. To weir it stays the router's own.",
+		applies: func(c *decision) bool { return len(c.d.down) > 0 && isConnectedBroadcast(c.p.dst) },
+	},
+	{
 		name: "reverse path in IPv6", of: asksKernel | asksWire,
 		why: "Linux checks the sources of IPv4 alone. TestGetRoute asks it about the way back.",
 		applies: func(c *decision) bool {
@@ -220,7 +225,7 @@ func different(c *decision, of asks) (*difference, bool) {
 
 // dividedByGroup reports whether the rule's table has a route for the packet whose hops are in the rule's group in part.
 func (c *decision) dividedByGroup(r *policy.Rule) bool {
-	route, ok := c.s.Routes(r.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(r.Table)
 	if !ok {
 		return false
 	}

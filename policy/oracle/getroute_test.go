@@ -116,7 +116,7 @@ func (c *decision) disagreement(got *answer) string {
 	case got.kind != unix.RTN_UNICAST:
 		return "unicast in weir alone"
 	}
-	route, ok := s.Routes(v.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(v.Table)
 	if !ok || int(v.Prefix) != route.Prefix.Bits() {
 		return "weir's verdict is by a route that its table does not have"
 	}

@@ -155,6 +155,7 @@ var unshown = []string{
 	"neighbour with an IPv4-mapped address", // only weir's file
 	"group of an IPv6 multipath route",      // depends on hashes
 
+	"broadcast address behind a link that is down", // only RTM_GETROUTE
 	"reverse path of the router's own packets",     // only RTM_GETROUTE
 	"reverse path by ingress of a multipath route", // depends on hashes
 }

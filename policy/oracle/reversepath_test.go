@@ -44,7 +44,7 @@ func (k *kernel) checkSources(t testing.TB, d *description) {
 // itself, and holds weir's check to the answer.
 func (k *kernel) compareWaysBack(t *testing.T, d *description, s *policy.Snapshot, probes []probe, counts map[string]int) {
 	t.Helper()
-	unchecked := *d
+	unchecked := *d // with the same links down
 	unchecked.Ports = ports
 	plain := unchecked.compile(t)
 	var asked []*decision
