@@ -53,7 +53,8 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 		impaired.Decide(keys, verdicts)
 		s.Decide(keys, verdicts)
 		for i := range keys {
-			s.Ingress(0, &keys[i])
+			k := keys[i]
+			s.Ingress(0, &k)
 			buf = s.AppendJSON(buf[:0], &keys[i], verdicts[i])
 		}
 	}); n != 0 {

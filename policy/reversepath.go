@@ -42,7 +42,7 @@ func (s *Snapshot) reversePath(f *flow, egress uint16, t *Trace) bool {
 	if port.ReversePath == ReverseOff || f.key.Family == packet.IPv6 && linkLocal6(&f.key.Src) {
 		return true
 	}
-	k := *f.key
+	k, was := f.key, *f.key // turned round in place: a key that is made here would be allocated
 	k.Src, k.Dst = k.Dst, k.Src
 	k.SrcPort, k.DstPort = k.DstPort, k.SrcPort
 	k.TOS, k.Ingress, k.Mark = f.tos, egress, 0
@@ -50,11 +50,12 @@ func (s *Snapshot) reversePath(f *flow, egress uint16, t *Trace) bool {
 		k.Mark = f.mark
 	}
 	var back flow
-	back.fill(s, &k)
+	back.fill(s, k)
 
 	t.turn(s, &back, port.ReversePath)
 	r := s.walk(&back, t)
 	ok := r.outcome == found && r.route.Action == fib.Unicast && (port.ReversePath == ReverseLoose || leavesBy(r.route, in))
+	*k = was
 	t.returned(s, r, in, ok)
 	return ok
 }

@@ -1,8 +1,12 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
+	"weir/fib"
 	"weir/policy/packet"
 )
 
@@ -99,5 +103,65 @@ func BenchmarkReversePath(b *testing.B) {
 				b.Fatal("not forwarded")
 			}
 		})
+	}
+}
+
+// TestReversePathIsTheTwins asks the twin for the way back of random packets under random policies.
+func TestReversePathIsTheTwins(t *testing.T) {
+	ports := newLab(t).Ports
+	seen := map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		p := genPolicy(t, ports)
+		p.Ports = slices.Clone(ports)
+		for i := range p.Ports {
+			p.Ports[i].ReversePath = ReversePath(rapid.IntRange(0, 2).Draw(t, "check"))
+			p.Ports[i].SourceMark = rapid.Bool().Draw(t, "mark")
+		}
+		for i := range p.Rules { // whose hop depends on the hash in IPv6
+			p.Rules[i].HasSuppressGroup = false
+		}
+		s, err := Compile(&p)
+		if err != nil {
+			t.Fatalf("compile: %v", err)
+		}
+		off, err := Compile(&Policy{Hostname: p.Hostname, Ports: ports, Tables: p.Tables, Rules: p.Rules})
+		if err != nil {
+			t.Fatalf("compile: %v", err)
+		}
+		for range 20 {
+			k := genKey(t, len(ports))
+			before := k
+			want, got := off.Evaluate(&k, nil), s.Evaluate(&k, nil)
+			if k != before {
+				t.Fatal("the key has changed")
+			}
+			in := &p.Ports[k.Ingress]
+			if want.Port != None || want.Reason == packet.TTLExceeded { // it has a next hop, whose port another TTL shows
+				alive := k
+				alive.TTL = 64
+				egress := off.Evaluate(&alive, nil).Port
+				back := k
+				back.Src, back.Dst, back.SrcPort, back.DstPort, back.Ingress, back.Mark = k.Dst, k.Src, k.DstPort, k.SrcPort, egress, 0
+				if in.SourceMark {
+					back.Mark = k.Mark
+				}
+				a := twin{&p, &back}.walk(ports[egress].Group)
+				by := a.route != nil && slices.ContainsFunc(a.route.Hops, func(h fib.NextHop) bool { return h.Port == k.Ingress })
+				linkLocal := k.Family == packet.IPv6 && k.SrcAddr().IsLinkLocalUnicast()
+				if fits := in.ReversePath == ReverseOff || linkLocal || a.word == "unicast" && (in.ReversePath == ReverseLoose || by); !fits {
+					want.Action, want.Reason, want.Port, want.Adjacency = Drop, packet.ReversePath, None, Unresolved
+					want.MTU, want.OnLink, want.Type, want.Code = 0, false, 0, 0
+				}
+			}
+			if got != want {
+				t.Fatalf("%v on port %s: %+v, want %+v", k, in.Name, got, want)
+			}
+			seen[in.ReversePath.String()+" "+verdictWord(got)]++
+		}
+	})
+	for _, word := range []string{"loose forward", "loose reverse-path", "strict forward", "strict reverse-path"} {
+		if seen[word] == 0 {
+			t.Errorf("no random packet came to %q", word)
+		}
 	}
 }
