@@ -74,7 +74,7 @@ func (r *Router) linksChanged(changed map[int]bool) {
 	}
 	if next := r.withLinks(s, s.snap.Adjacencies); next != s.snap.Adjacencies {
 		r.republish(s, next)
-		lost := s.lost()
+		lost := s.lostGateways()
 		go func() {
 			for _, n := range lost {
 				r.ask(n)

@@ -56,6 +56,13 @@ func (e neighborEntry) known() fib.NeighborState {
 	return fib.Incomplete
 }
 
+// lost reports whether multipath routes must do without a gateway. One that was lost stays so until it answers, however
+// often it is asked for in between.
+func (e neighborEntry) lost(was bool) bool {
+	state := e.known()
+	return state == fib.Failed || state == fib.Incomplete && was
+}
+
 // learn takes in what the kernel says of a neighbour, and returns whether anything of use changed.
 func (t *neighborTable) learn(n *netlink.Neigh, gone bool) (kernelNeighbor, bool) {
 	addr, ok := netip.AddrFromSlice(n.IP)
@@ -163,13 +170,17 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 			if known && s.snap.Adjacencies.At(i).Static {
 				continue
 			}
+			gateway := known && i < s.fixed // routes refer to it
+			lost := gateway && s.snap.Adjacencies.At(i).Lost
 			e, exists := r.neighbors.entries[key]
 			switch {
 			case exists && (known || e.known() != fib.Incomplete):
-				set = append(set, s.adjacency(n, e, known && s.snap.Adjacencies.At(i).Lost))
-			case !exists && known && i < s.fixed: // routes refer to it
+				a := s.adjacency(n, e)
+				a.Lost = gateway && e.lost(lost)
+				set = append(set, a)
+			case !exists && gateway:
 				a := s.link(n)
-				a.Lost = s.snap.Adjacencies.At(i).Lost
+				a.Lost = lost
 				set = append(set, a)
 			case !exists && known:
 				gone = append(gone, n)
@@ -192,13 +203,11 @@ func (r *Router) republish(s *setup, a *fib.Adjacencies) {
 	r.publish(&g)
 }
 
-// adjacency is a neighbour's, in the state that the kernel has it in. One that was lost stays so until it answers, however
-// often it is asked for in between.
-func (s *setup) adjacency(n fib.Neighbor, e neighborEntry, wasLost bool) fib.Adjacency {
+// adjacency is a neighbour's, in the state that the kernel has it in.
+func (s *setup) adjacency(n fib.Neighbor, e neighborEntry) fib.Adjacency {
 	a := s.link(n)
 	a.State = e.known()
 	a.DstMAC = e.mac
-	a.Lost = a.State == fib.Failed || a.State == fib.Incomplete && wasLost
 	return a
 }
 
@@ -224,9 +233,10 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 		if was.Static {
 			a.Static, a.DstMAC, a.State = true, was.DstMAC, fib.Resolved
 		} else if e, ok := r.neighbors.entries[key]; ok {
-			a = s.adjacency(was.Neighbor, e, r.lost(key))
+			a = s.adjacency(was.Neighbor, e)
+			a.Lost = e.lost(r.wasLost(key))
 		} else {
-			a.Lost = r.lost(key)
+			a.Lost = r.wasLost(key)
 		}
 		set = append(set, a)
 	}
@@ -234,15 +244,15 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 		for port, ifindex := range s.ifindex {
 			n := fib.Neighbor{Addr: key.addr, Port: uint16(port)}
 			if _, listed := all.Find(n); ifindex == key.ifindex && !listed && e.known() == fib.Resolved {
-				set = append(set, s.adjacency(n, e, false))
+				set = append(set, s.adjacency(n, e))
 			}
 		}
 	}
 	return all.With(set...)
 }
 
-// lost reports whether the running setup has lost a neighbour. r.mu must be held.
-func (r *Router) lost(key kernelNeighbor) bool {
+// wasLost reports whether the running setup has lost a neighbour. r.mu must be held.
+func (r *Router) wasLost(key kernelNeighbor) bool {
 	s := r.running
 	if s == nil {
 		return false
@@ -257,8 +267,8 @@ func (r *Router) lost(key kernelNeighbor) bool {
 	return false
 }
 
-// lost are the gateways that multipath routes do without until they answer, and that can be asked.
-func (s *setup) lost() (list []fib.Neighbor) {
+// lostGateways are those that multipath routes do without until they answer, and that can be asked.
+func (s *setup) lostGateways() (list []fib.Neighbor) {
 	all := s.snap.Adjacencies
 	for i := range s.fixed {
 		if a := all.At(i); a.Lost && !all.Down(a.Neighbor.Port) {
@@ -330,7 +340,7 @@ func (r *Router) refresh() {
 		return
 	}
 	now := uint32(monotonic() / int64(time.Second))
-	due := s.lost()
+	due := s.lostGateways()
 	all := s.snap.Adjacencies
 	for i := range uint32(all.Len()) {
 		n := all.At(i).Neighbor // of a vacant index: none, which has no entry

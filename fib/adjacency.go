@@ -36,9 +36,9 @@ type Neighbor struct {
 	Port uint16
 }
 
-// Adjacencies is the set of known neighbours, and knows which ports' links are down. A value is immutable: readers use it without a lock, and a change
-// makes a new one (With) that shares nothing that is written later. An index, once given, stays with its
-// neighbour in every later version.
+// Adjacencies is the set of known neighbours, and knows which ports' links are down. A value is immutable: readers use it
+// without a lock, and a change makes a new one (With) that shares nothing that is written later. An index, once given,
+// stays with its neighbour in every later version.
 type Adjacencies struct {
 	list   []Adjacency
 	index  map[Neighbor]uint32

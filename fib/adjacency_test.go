@@ -26,11 +26,11 @@ func TestAdjacenciesKnowWhatIsAmiss(t *testing.T) {
 	n := Neighbor{Addr: netip.MustParseAddr("192.0.2.1"), Port: 70}
 	var none *Adjacencies
 	fine := none.With(Adjacency{Neighbor: n, State: Failed})
-	if fine.Impaired() {
+	if fine.impaired {
 		t.Error("a neighbour that failed is lost only where the owner says so")
 	}
 	lost := fine.With(Adjacency{Neighbor: n, Lost: true})
-	if !lost.Impaired() || lost.With(Adjacency{Neighbor: n}).Impaired() || lost.Without(n).Impaired() {
+	if !lost.impaired || lost.LinksDown() || lost.With(Adjacency{Neighbor: n}).impaired || lost.Without(n).impaired {
 		t.Error("a lost neighbour is not noticed, or not forgotten")
 	}
 	down := fine.WithDown(3, 70)
@@ -40,7 +40,7 @@ func TestAdjacenciesKnowWhatIsAmiss(t *testing.T) {
 			t.Errorf("port %d: down before %v, then %v, later %v, want %v", port, fine.Down(port), down.Down(port), later.Down(port), want)
 		}
 	}
-	if !later.Impaired() || later.WithDown().Impaired() {
+	if !later.impaired || !later.LinksDown() || later.WithDown().impaired || later.WithDown().LinksDown() {
 		t.Error("ports that are down are not noticed, or not forgotten")
 	}
 	r := Route{Hops: []NextHop{{Port: 3}, {Port: 70}}}

@@ -24,8 +24,8 @@ func (a *Adjacencies) condition(h *NextHop) condition {
 	return usable
 }
 
-// Impaired reports whether any port is down, or any neighbour lost. If not, every next hop can be used.
-func (a *Adjacencies) Impaired() bool { return a.impaired }
+// LinksDown reports whether any port's link is down. If not, every route stands.
+func (a *Adjacencies) LinksDown() bool { return len(a.down) > 0 }
 
 // Down reports whether the port's link is down.
 func (a *Adjacencies) Down(port uint16) bool {
@@ -59,5 +59,5 @@ func (a *Adjacencies) WithDown(ports ...uint16) *Adjacencies {
 
 // examine finds out whether anything is amiss.
 func (a *Adjacencies) examine() {
-	a.impaired = len(a.down) > 0 || slices.ContainsFunc(a.list, func(x Adjacency) bool { return x.Lost })
+	a.impaired = a.LinksDown() || slices.ContainsFunc(a.list, func(x Adjacency) bool { return x.Lost })
 }

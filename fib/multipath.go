@@ -31,15 +31,15 @@ func (r *Route) Hop(hash uint32, a *Adjacencies) *NextHop {
 	return best
 }
 
-// exponential makes an exponentially distributed number, in units of 2^-32, of an evenly distributed one: -log(1 - x), between the
-// quantiles as if it were straight. It is that almost to the bit where x is small, and small numbers are those that win.
+// exponential makes an exponentially distributed number, in units of 2^-32, of an evenly distributed one: -log(1 - x),
+// taken for straight between the quantiles. It almost is where x is small, and small numbers are those that win.
 func exponential(x uint64) uint64 {
 	i, rest := x>>56, x>>32&(1<<24-1)
 	return quantiles[i] + (quantiles[i+1]-quantiles[i])*rest>>24
 }
 
-// quantiles[i] is -log(1 - i/256), in units of 2^-32. The last one is not infinite, but such that the mean beyond the one before it
-// is right: 1 above that.
+// quantiles[i] is -log(1 - i/256), in units of 2^-32. The last one is not infinite, but such that the mean of what lies
+// beyond the one before it is right: 1 above that.
 var quantiles = func() (q [257]uint64) {
 	for i := range 256 {
 		q[i] = uint64(math.Round(-math.Log1p(-float64(i)/256) * (1 << 32)))
@@ -48,7 +48,8 @@ var quantiles = func() (q [257]uint64) {
 	return q
 }()
 
-// mix makes one word of two, in which every bit depends on every bit of both: the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
+// mix makes one word of two, in which every bit depends on every bit of both: the finalizer of SplitMix64 (Steele, Lea and
+// Flood 2014).
 func mix(hash, id uint32) uint64 {
 	x := uint64(hash)<<32 | uint64(id)
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

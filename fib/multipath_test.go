@@ -99,7 +99,7 @@ func TestHopResilience(t *testing.T) {
 				}
 				checkShares(t, what, after, weights, i)
 			}
-			if back := lose(a, i).With(*a.At(uint32(i))).WithDown(uint16(i)).WithDown(); back.Impaired() || !slices.Equal(spread(r, back), before) {
+			if back := lose(a, i).With(*a.At(uint32(i))).WithDown(uint16(i)).WithDown(); back.impaired || !slices.Equal(spread(r, back), before) {
 				t.Errorf("weights %v: hop %d is back, but not its flows", weights, i)
 			}
 		}

@@ -46,11 +46,11 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 			t.Errorf("no packet for verdict %s", word)
 		}
 	}
-	impaired := s.WithAdjacencies(s.Adjacencies.WithDown(0))
+	down := s.WithAdjacencies(s.Adjacencies.WithDown(0))
 	verdicts := make([]Verdict, len(keys))
 	buf := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(100, func() {
-		impaired.Decide(keys, verdicts)
+		down.Decide(keys, verdicts)
 		s.Decide(keys, verdicts)
 		for i := range keys {
 			k := keys[i]

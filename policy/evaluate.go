@@ -174,7 +174,7 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		addr = f.src
 	}
 	route, ok := tab.routes.Lookup(addr, f.tos)
-	if s.impaired {
+	if s.linksDown {
 		route, ok = s.standing(tab, route, ok, addr, f.tos, t)
 	}
 	for ok && route.Action != fib.Throw {
@@ -193,7 +193,7 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		}
 		t.resume(tab, route)
 		route, ok = tab.routes.LookupShorter(addr, f.tos, route.Prefix.Bits())
-		if s.impaired {
+		if s.linksDown {
 			route, ok = s.standing(tab, route, ok, addr, f.tos, t)
 		}
 	}

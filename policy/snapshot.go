@@ -25,7 +25,7 @@ type Snapshot struct {
 
 	hashPolicy   HashPolicy
 	checksSource bool // a port has a reverse-path check
-	impaired     bool // as Adjacencies say: not every next hop can be used
+	linksDown    bool // as Adjacencies say: not every route stands
 	warnings     []*CompileError
 	names        names
 }
@@ -81,7 +81,7 @@ func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 // version of this snapshot's (see fib.Adjacencies.With), since routes refer to them by index.
 func (s *Snapshot) WithAdjacencies(a *fib.Adjacencies) *Snapshot {
 	next := *s
-	next.Adjacencies, next.impaired = a, a.Impaired()
+	next.Adjacencies, next.linksDown = a, a.LinksDown()
 	return &next
 }
 
