@@ -56,6 +56,13 @@ func (e neighborEntry) known() fib.NeighborState {
 	return fib.Incomplete
 }
 
+// lost reports whether multipath routes must do without a gateway. One that was lost stays so until it answers, however
+// often it is asked for in between.
+func (e neighborEntry) lost(was bool) bool {
+	state := e.known()
+	return state == fib.Failed || state == fib.Incomplete && was
+}
+
 // learn takes in what the kernel says of a neighbour, and returns whether anything of use changed.
 func (t *neighborTable) learn(n *netlink.Neigh, gone bool) (kernelNeighbor, bool) {
 	addr, ok := netip.AddrFromSlice(n.IP)
@@ -163,12 +170,18 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 			if known && s.snap.Adjacencies.At(i).Static {
 				continue
 			}
+			gateway := known && i < s.fixed // routes refer to it
+			lost := gateway && s.snap.Adjacencies.At(i).Lost
 			e, exists := r.neighbors.entries[key]
 			switch {
 			case exists && (known || e.known() != fib.Incomplete):
-				set = append(set, s.adjacency(n, e))
-			case !exists && known && i < s.fixed: // routes refer to it
-				set = append(set, s.link(n))
+				a := s.adjacency(n, e)
+				a.Lost = gateway && e.lost(lost)
+				set = append(set, a)
+			case !exists && gateway:
+				a := s.link(n)
+				a.Lost = lost
+				set = append(set, a)
 			case !exists && known:
 				gone = append(gone, n)
 			}
@@ -216,10 +229,14 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 	for i := range uint32(all.Len()) {
 		was := all.At(i)
 		a := s.link(was.Neighbor)
+		key := kernelNeighbor{was.Neighbor.Addr, s.ifindex[was.Neighbor.Port]}
 		if was.Static {
 			a.Static, a.DstMAC, a.State = true, was.DstMAC, fib.Resolved
-		} else if e, ok := r.neighbors.entries[kernelNeighbor{was.Neighbor.Addr, s.ifindex[was.Neighbor.Port]}]; ok {
+		} else if e, ok := r.neighbors.entries[key]; ok {
 			a = s.adjacency(was.Neighbor, e)
+			a.Lost = e.lost(r.wasLost(key))
+		} else {
+			a.Lost = r.wasLost(key)
 		}
 		set = append(set, a)
 	}
@@ -232,6 +249,33 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 		}
 	}
 	return all.With(set...)
+}
+
+// wasLost reports whether the running setup has lost a neighbour. r.mu must be held.
+func (r *Router) wasLost(key kernelNeighbor) bool {
+	s := r.running
+	if s == nil {
+		return false
+	}
+	for port, ifindex := range s.ifindex {
+		if ifindex == key.ifindex {
+			if i, ok := s.snap.Adjacencies.Find(fib.Neighbor{Addr: key.addr, Port: uint16(port)}); ok {
+				return s.snap.Adjacencies.At(i).Lost
+			}
+		}
+	}
+	return false
+}
+
+// lostGateways are those that multipath routes do without until they answer, and that can be asked.
+func (s *setup) lostGateways() (list []fib.Neighbor) {
+	all := s.snap.Adjacencies
+	for i := range s.fixed {
+		if a := all.At(i); a.Lost && !all.Down(a.Neighbor.Port) {
+			list = append(list, a.Neighbor)
+		}
+	}
+	return list
 }
 
 // resolveFor passes a worker's requests on to the kernel.
@@ -281,7 +325,8 @@ func (r *Router) askForGateways(s *setup) {
 }
 
 // refresh has the kernel probe neighbours that it holds for stale although packets went to them within the last
-// seconds: it does not see those packets, and would never notice that the neighbour is gone.
+// seconds: it does not see those packets, and would never notice that the neighbour is gone. Gateways that are lost get no
+// packets that would ask for them, and are probed too.
 func (r *Router) refresh() {
 	r.mu.Lock()
 	for n, at := range r.neighbors.asked {
@@ -295,7 +340,7 @@ func (r *Router) refresh() {
 		return
 	}
 	now := uint32(monotonic() / int64(time.Second))
-	var stale []fib.Neighbor
+	due := s.lostGateways()
 	all := s.snap.Adjacencies
 	for i := range uint32(all.Len()) {
 		n := all.At(i).Neighbor // of a vacant index: none, which has no entry
@@ -305,13 +350,13 @@ func (r *Router) refresh() {
 		}
 		for _, w := range r.workers {
 			if now-w.used[i%adjacenciesMax].Load() <= 2 {
-				stale = append(stale, n)
+				due = append(due, n)
 				break
 			}
 		}
 	}
 	r.mu.Unlock()
-	for _, n := range stale {
+	for _, n := range due {
 		r.ask(n)
 	}
 }

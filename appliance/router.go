@@ -51,6 +51,7 @@ type Router struct {
 	settings  *settings
 	kernel    *kernelRoutes
 	neighbors neighborTable
+	links     map[int]link // by ifindex, of the running setup
 	tallies   tallies
 	past      past
 	trouble   []string // what went wrong after the point of no return; State shows it
@@ -220,7 +221,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	old := r.running
 	r.commits++
 	s.snap.Generation = r.commits
-	snap := s.snap.WithAdjacencies(r.resolve(s))
+	r.askLinks(s)
+	snap := s.snap.WithAdjacencies(r.withLinks(s, r.resolve(s)))
 	g := &generation{snap: snap, lanes: r.lanes(s, nil), tallies: r.tallies.fresh(snap, r.workers, r.epoch+1)}
 	epoch := r.publish(g)
 	r.running, r.prepared = s, nil

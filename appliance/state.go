@@ -38,6 +38,7 @@ type Totals struct {
 // PortState is one netdev.
 type PortState struct {
 	Name    string            `json:"name"`
+	Up      bool              `json:"up"` // its link
 	Mode    string            `json:"mode"`
 	XDP     string            `json:"xdp"`
 	Driver  string            `json:"driver"`
@@ -127,7 +128,8 @@ func (r *Router) State() State {
 }
 
 func (r *Router) portState(d *device) PortState {
-	p := PortState{Name: d.port.Name, Mode: d.port.Mode().String(), XDP: d.port.XDP, Driver: d.port.Driver, Steered: make(map[string]uint64)}
+	p := PortState{Name: d.port.Name, Up: r.links[d.port.Ifindex].up, Mode: d.port.Mode().String(), XDP: d.port.XDP,
+		Driver: d.port.Driver, Steered: make(map[string]uint64)}
 	for i, q := range d.queues {
 		s := q.Stats()
 		state := QueueState{Queue: q.Index, Worker: i % len(r.workers), Received: s.Received, Transmitted: s.Transmitted,

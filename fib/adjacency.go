@@ -27,6 +27,7 @@ type Adjacency struct {
 	Tags     uint8     // how many
 	State    NeighborState
 	Static   bool // from the configuration: never resolved, never failed
+	Lost     bool // has failed, and has not answered since: multipath routes do without it
 }
 
 // Neighbor identifies a host on a link: a logical port, and an address there.
@@ -35,13 +36,16 @@ type Neighbor struct {
 	Port uint16
 }
 
-// Adjacencies is the set of known neighbours. A value is immutable: readers use it without a lock, and a change
-// makes a new one (With) that shares nothing that is written later. An index, once given, stays with its
-// neighbour in every later version.
+// Adjacencies is the set of known neighbours, and knows which ports' links are down. A value is immutable: readers use it
+// without a lock, and a change makes a new one (With) that shares nothing that is written later. An index, once given,
+// stays with its neighbour in every later version.
 type Adjacencies struct {
 	list   []Adjacency
 	index  map[Neighbor]uint32
 	vacant []uint32 // indexes of neighbours that were taken out
+
+	down     []uint64 // bit p: port p's link is down; without trailing zeros
+	impaired bool     // a port is down, or a neighbour lost
 }
 
 // Len is one more than the largest index. An index that no neighbour has, since it was taken out, holds the zero
@@ -68,6 +72,7 @@ func (a *Adjacencies) With(changes ...Adjacency) *Adjacencies {
 		}
 		next.list[i] = c
 	}
+	next.examine()
 	return next
 }
 
@@ -82,6 +87,7 @@ func (a *Adjacencies) Without(gone ...Neighbor) *Adjacencies {
 			next.vacant = append(next.vacant, i)
 		}
 	}
+	next.examine()
 	return next
 }
 
@@ -89,7 +95,7 @@ func (a *Adjacencies) clone() *Adjacencies {
 	if a == nil {
 		return &Adjacencies{index: make(map[Neighbor]uint32)}
 	}
-	next := &Adjacencies{list: slices.Clone(a.list), index: maps.Clone(a.index), vacant: slices.Clone(a.vacant)}
+	next := &Adjacencies{list: slices.Clone(a.list), index: maps.Clone(a.index), vacant: slices.Clone(a.vacant), down: a.down}
 	if next.index == nil {
 		next.index = make(map[Neighbor]uint32)
 	}

@@ -60,7 +60,11 @@ func TestGolden(t *testing.T) {
 func describe(c *Config) string {
 	var b strings.Builder
 	short := func(p Position) string { return fmt.Sprintf("%s:%d:%d", filepath.Base(p.File), p.Line, p.Column) }
-	fmt.Fprintf(&b, "system%s\n", fields(c.System))
+	fmt.Fprintf(&b, "system%s", fields(c.System))
+	if c.Policy.MultipathHash != 0 {
+		fmt.Fprintf(&b, " multipath-hash %v", c.Policy.MultipathHash)
+	}
+	b.WriteByte('\n')
 	if c.Policy.ConsistentFragments {
 		b.WriteString("fragments consistent\n")
 	}

@@ -58,8 +58,8 @@ type owner struct {
 	p    *path
 }
 
-var portKeys = section{name: "ports", keys: []string{"group", "addresses", "mtu", "mode", "reverse-path", "redirects", "vlans"}}
-var vlanKeys = section{name: "ports", keys: []string{"name", "group", "addresses", "mtu", "reverse-path", "redirects"}}
+var portKeys = section{name: "ports", keys: []string{"group", "addresses", "mtu", "mode", "reverse-path", "src-valid-mark", "redirects", "vlans"}}
+var vlanKeys = section{name: "ports", keys: []string{"name", "group", "addresses", "mtu", "reverse-path", "src-valid-mark", "redirects"}}
 
 // draftPort is a port while its section is read.
 type draftPort struct {
@@ -160,9 +160,14 @@ func (d *decoder) decodePortField(port *draftPort, k key, v *node, p *path) {
 		if v.kind == scalar && (v.text == "false" || v.text == "no") {
 			return
 		}
-		if mode, ok := d.word(v, p, "off", "loose", "strict"); ok && unsupported["ports.reverse-path="+mode] {
-			d.errorf(v.at, p, "%s: %s", mode, notSupported)
+		switch mode, _ := d.word(v, p, "off", "loose", "strict"); mode {
+		case "loose":
+			port.ReversePath = policy.ReverseLoose
+		case "strict":
+			port.ReversePath = policy.ReverseStrict
 		}
+	case "src-valid-mark":
+		port.SourceMark, _ = d.boolean(v, p)
 	case "redirects":
 		if value, ok := d.boolean(v, p); ok && value && unsupported["ports.redirects=true"] {
 			d.errorf(v.at, p, "true: %s", notSupported)

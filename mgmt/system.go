@@ -1,6 +1,10 @@
 package mgmt
 
-import "slices"
+import (
+	"slices"
+
+	"weir/policy"
+)
 
 // System is the part of a configuration that is about the router itself and not about packets.
 type System struct {
@@ -11,7 +15,7 @@ type System struct {
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "metrics", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "metrics", "ssh"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -30,6 +34,10 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.decodeWorkers(v, p)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
+		case "multipath-hash":
+			if word, _ := d.word(v, p, "l4", "l3"); word == "l3" {
+				d.policy.MultipathHash = policy.HashL3
+			}
 		}
 	})
 }

@@ -8,9 +8,7 @@ var unsupported = map[string]bool{
 	"system.metrics": true,
 	"system.ssh":     true,
 
-	"ports.reverse-path=loose":  true,
-	"ports.reverse-path=strict": true,
-	"ports.redirects=true":      true,
+	"ports.redirects=true": true,
 }
 
 const notSupported = "not supported by this version of weir"

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 
 	"weir/policy/packet"
@@ -23,6 +24,7 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	for i := range l.Tables {
 		l.Tables[i].Counters = true
 	}
+	l.Ports[2].ReversePath = ReverseStrict
 	s := l.compile()
 
 	var keys []packet.Key
@@ -33,22 +35,29 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 		"src=9.0.0.1 dst=11.0.0.1 mark=7", "src=127.0.0.1 dst=10.1.0.1", "src=192.0.2.1 dst=10.1.0.1", "src=9.0.0.1 dst=10.1.0.1 ttl=1",
 		"src=9.0.0.1 dst=10.1.0.1 length=1501", "src=9.0.0.1 dst=10.1.0.1 length=1501 df=0", "src=9.0.0.1 dst=192.0.2.77",
 		"src=2001:db8:9::9 dst=2001:db8:5::1", "src=fe80::1 dst=2001:db8:5::1", "src=2001:db8:9::9 dst=2001:db8:7::1", "src=2001:db8:9::9 dst=ff02::5",
+		"src=9.0.0.1 dst=10.1.0.1 iif=em2", "src=10.2.0.1 dst=10.1.0.1 iif=em2",
 	} {
-		k := key(t, s, "iif=em0 proto=tcp dport=80 "+spec)
+		if !strings.Contains(spec, "iif=") {
+			spec += " iif=em0"
+		}
+		k := key(t, s, "proto=tcp dport=80 "+spec)
 		keys = append(keys, k)
 		seen[verdictWord(s.Evaluate(&k, nil))] = true
 	}
-	for _, word := range []string{"forward", "local", "blackhole", "unreachable", "prohibit", "drop", "reject", "martian", "ttl-exceeded", "too-big"} {
+	for _, word := range []string{"forward", "local", "blackhole", "unreachable", "prohibit", "drop", "reject", "martian", "reverse-path", "ttl-exceeded", "too-big"} {
 		if !seen[word] {
 			t.Errorf("no packet for verdict %s", word)
 		}
 	}
+	down := s.WithAdjacencies(s.Adjacencies.WithDown(0))
 	verdicts, tally := make([]Verdict, len(keys)), s.NewTally()
 	buf := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(100, func() {
+		down.Decide(keys, verdicts, tally)
 		s.Decide(keys, verdicts, tally)
 		for i := range keys {
-			s.Ingress(0, &keys[i])
+			k := keys[i]
+			s.Ingress(0, &k)
 			buf = s.AppendJSON(buf[:0], &keys[i], verdicts[i])
 		}
 	}); n != 0 {

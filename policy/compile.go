@@ -29,10 +29,13 @@ func Compile(p *Policy) (*Snapshot, error) {
 		own:       ownKinds(p.Ports),
 		portIndex: make(map[string]uint16, len(p.Ports)),
 		seed:      hashSeed(p.Hostname),
+
+		hashPolicy: p.MultipathHash,
 	}
 	for i := range s.Ports {
 		s.Ports[i].Addresses = slices.Clone(s.Ports[i].Addresses)
 		s.portIndex[s.Ports[i].Name] = uint16(i)
+		s.checksSource = s.checksSource || s.Ports[i].ReversePath != ReverseOff
 	}
 	s.consistent = p.ConsistentFragments
 	s.Adjacencies = compileAdjacencies(p)
@@ -157,7 +160,9 @@ func compileTables(r *report, adjacencies *fib.Adjacencies) (tables []table, cou
 			route := t.Routes[j]
 			route.Hops = slices.Clone(route.Hops)
 			for h := range route.Hops {
-				if hop := &route.Hops[h]; !hop.OnLink() {
+				hop := &route.Hops[h]
+				hop.ID = hopID(r.policy.Ports[hop.Port].Name, hop)
+				if !hop.OnLink() {
 					hop.Adjacency, _ = adjacencies.Find(fib.Neighbor{Addr: hop.Gateway, Port: hop.Port})
 				}
 			}

@@ -192,7 +192,7 @@ func TestCompileDoesNotTouchThePolicy(t *testing.T) {
 	l.rule(9, "lookup x", Selector{})
 	l.rule(1, "nop", Selector{})
 	s := l.compile()
-	if l.Rules[0].Priority != 9 || l.Tables[0].Routes[0].Hops[1].Adjacency != 0 || l.Tables[0].Routes[0].Hops[0].Bound != 0 {
+	if l.Rules[0].Priority != 9 || l.Tables[0].Routes[0].Hops[1].Adjacency != 0 || l.Tables[0].Routes[0].Hops[0].ID != 0 {
 		t.Error("the policy has changed")
 	}
 	if s.Rule(0).Priority != 1 || s.Rules() != 2 || s.Tables() != 1 || s.Routes(0).Len() != 1 || s.Table(0).Name != "x" {

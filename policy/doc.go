@@ -19,7 +19,7 @@
 //  2. marks (match.go, marks.go)
 //  3. rules and tables
 //  4. own source address
-//  5. reverse path (a place is left for it)
+//  5. reverse path (reversepath.go)
 //  6. TTL
 //  7. scope of the source address
 //  8. MTU

@@ -93,6 +93,8 @@ func verdictWord(v Verdict) string {
 		return "unreachable"
 	case packet.Prohibit:
 		return "prohibit"
+	case packet.ReversePath:
+		return "reverse-path"
 	case packet.TTLExceeded:
 		return "ttl-exceeded"
 	case packet.TooBig:

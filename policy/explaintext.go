@@ -31,7 +31,11 @@ func (e Explanation) WriteText(w io.Writer) error {
 		if step.Detail != "" {
 			text += ": " + step.Detail
 		}
-		writeColumns(&b, "  "+step.subject(), text)
+		indent := "  "
+		if step.Reverse {
+			indent = "    "
+		}
+		writeColumns(&b, indent+step.subject(), text)
 	}
 	writeWords(&b, 0, e.headline(), 2)
 	if e.rewrite != "" {

@@ -19,6 +19,7 @@ type Policy struct {
 	// ConsistentFragments has all fragments of a datagram decided like the first: see Snapshot.ConsistentFragments.
 	ConsistentFragments bool
 	KernelRoutes        bool // the kernel is to have the rules and tables too, as far as it can: see Linux
+	MultipathHash       HashPolicy
 }
 
 // Port is a logical port: a netdev that weir drives, or one VLAN of it.
@@ -32,6 +33,9 @@ type Port struct {
 	MTU       uint16         // bytes of the IP packet; 0: not known, so nothing is too big
 	AnyMTU    bool           // MTU is assumed, not asked for: where the port exists, its netdev's counts
 	Mode      string         // auto, zero-copy, copy, generic; empty in a VLAN
+
+	ReversePath ReversePath // check of the sources of what comes in here
+	SourceMark  bool        // that check sees the packet's mark (Linux's src_valid_mark), else 0
 }
 
 // StaticNeighbor is a neighbour whose MAC address the configuration gives.

@@ -22,12 +22,15 @@ type Snapshot struct {
 	addresses map[netip.Addr]uint16 // the router's own, of both families, with their port
 	portIndex map[string]uint16     // by name, for packets that people describe
 	seed      uint64                // of the flow hash
-	warnings  []*CompileError
-	names     names
-	cells     cells // of a Tally
 
-	consistent bool   // see ConsistentFragments
-	linux      *Linux // what the kernel is to have of it; nil: nothing
+	hashPolicy   HashPolicy
+	checksSource bool // a port has a reverse-path check
+	linksDown    bool // as Adjacencies say: not every route stands
+	warnings     []*CompileError
+	names        names
+	cells        cells  // of a Tally
+	consistent   bool   // see ConsistentFragments
+	linux        *Linux // what the kernel is to have of it; nil: nothing
 }
 
 // rule is a Rule with what Compile found out about it.
@@ -83,7 +86,7 @@ func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 // version of this snapshot's (see fib.Adjacencies.With), since routes refer to them by index.
 func (s *Snapshot) WithAdjacencies(a *fib.Adjacencies) *Snapshot {
 	next := *s
-	next.Adjacencies = a
+	next.Adjacencies, next.linksDown = a, a.LinksDown()
 	return &next
 }
 

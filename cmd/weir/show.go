@@ -148,17 +148,24 @@ func countersText(s appliance.State) string {
 
 func portsText(s appliance.State) string {
 	return degraded(s) + table(func(row func(...any)) {
-		row("PORT", "MODE", "XDP", "DRIVER", "QUEUE", "WORKER", "RECEIVED", "TRANSMITTED", "KICKS", "RING FULL", "NO FILL", "ERRNO")
+		row("PORT", "LINK", "MODE", "XDP", "DRIVER", "QUEUE", "WORKER", "RECEIVED", "TRANSMITTED", "KICKS", "RING FULL", "NO FILL", "ERRNO")
 		for _, p := range s.Ports {
 			for _, q := range p.Queues {
 				var errnos []string
 				for _, name := range slices.Sorted(maps.Keys(q.Errno)) {
 					errnos = append(errnos, fmt.Sprintf("%s %d", name, q.Errno[name]))
 				}
-				row(p.Name, p.Mode, p.XDP, p.Driver, q.Queue, q.Worker, q.Received, q.Transmitted, q.Kicks, q.RingFull, q.NoFill, strings.Join(errnos, ", "))
+				row(p.Name, linkText(p.Up), p.Mode, p.XDP, p.Driver, q.Queue, q.Worker, q.Received, q.Transmitted, q.Kicks, q.RingFull, q.NoFill, strings.Join(errnos, ", "))
 			}
 		}
 	})
+}
+
+func linkText(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
 }
 
 func neighborsText(s appliance.State) string {

@@ -86,7 +86,7 @@ func (w *wires) exchange(t testing.TB, trials []*trial) [][]sighting {
 		for to := range ports {
 			w.last++
 			awaited = append(awaited, w.last)
-			s := probe{ingress: from, src: sources[0], dst: sentinelAddr(to), proto: 253, ttl: 64}
+			s := probe{ingress: from, src: sentinelAddr(from), dst: sentinelAddr(to), proto: 253, ttl: 64}
 			check(t, w.sockets[from].Send(ctx, s.frame(w.last)))
 		}
 	}

@@ -149,6 +149,32 @@ var differences = []difference{
 		},
 	},
 	{
+		name: "broadcast address behind a link that is down", of: asksKernel,
+		why:     "Linux forgets that it is one, and routes the packet as any other. To weir it stays the router's own.",
+		applies: func(c *decision) bool { return len(c.d.down) > 0 && isConnectedBroadcast(c.p.dst) },
+	},
+	{
+		name: "reverse path in IPv6", of: asksKernel | asksWire,
+		why: "Linux checks the sources of IPv4 alone. TestGetRoute asks it about the way back.",
+		applies: func(c *decision) bool {
+			return c.key.Family == packet.IPv6 && c.v.Reason == packet.ReversePath
+		},
+	},
+	{
+		name: "reverse path of the router's own packets", of: asksKernel,
+		why:     "Linux checks them too. weir leaves to the kernel, and its rp_filter, what is addressed to the router.",
+		applies: func(c *decision) bool { return c.v.Action == policy.Punt && c.checked() },
+	},
+	{
+		name: "reverse path by ingress of a multipath route", of: asksKernel | asksWire,
+		why: "The way back comes in where the packet leaves, and rules may ask where that is; but the two hash flows differently.",
+		applies: func(c *decision) bool {
+			list := c.ways()
+			several := slices.ContainsFunc(list, func(w way) bool { return w.to.Port != list[0].to.Port })
+			return several && c.checked() && slices.ContainsFunc(c.d.Rules, func(r policy.Rule) bool { return r.Match.HasIngress })
+		},
+	},
+	{
 		name: "group of an IPv6 multipath route", of: asksKernel | asksWire,
 		why: "suppress_ifgroup looks at the next hop that the flow has got, in weir as in Linux; but the two hash flows differently.",
 		applies: func(c *decision) bool {
@@ -160,6 +186,11 @@ var differences = []difference{
 			return false
 		},
 	},
+}
+
+// checked reports whether the port that the packet comes in on checks its source.
+func (c *decision) checked() bool {
+	return c.d.Ports[c.p.ingress].ReversePath != policy.ReverseOff
 }
 
 // tooLong reports whether the packet is, for one of the ways that it may take.
@@ -194,7 +225,7 @@ func different(c *decision, of asks) (*difference, bool) {
 
 // dividedByGroup reports whether the rule's table has a route for the packet whose hops are in the rule's group in part.
 func (c *decision) dividedByGroup(r *policy.Rule) bool {
-	route, ok := c.s.Routes(r.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(r.Table)
 	if !ok {
 		return false
 	}

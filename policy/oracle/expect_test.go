@@ -68,7 +68,7 @@ func (c *decision) ways() (list []way) {
 	if c.v.Table == policy.None {
 		return nil
 	}
-	route, ok := c.s.Routes(c.v.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(c.v.Table)
 	if !ok {
 		return nil
 	}
@@ -84,6 +84,16 @@ func (c *decision) ways() (list []way) {
 		list = append(list, w)
 	}
 	return list
+}
+
+// route is the one that a table has for the packet, but for those whose links are down.
+func (c *decision) route(table uint16) (*fib.Route, bool) {
+	routes := c.s.Routes(table)
+	r, ok := routes.Lookup(c.p.dst, c.p.tos)
+	for ok && r.Action == fib.Unicast && !c.s.Adjacencies.Stands(r) {
+		r, ok = routes.After(r, c.p.dst, c.p.tos)
+	}
+	return r, ok
 }
 
 // forwarded is a frame as the router sends it on.

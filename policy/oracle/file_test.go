@@ -29,7 +29,7 @@ func (d *description) file() string {
 		if p.GroupName != "" {
 			group = ", group: " + p.GroupName
 		}
-		line("  %s: {mtu: %d, addresses: [%s]%s}", p.Name, p.MTU, strings.Join(list, ", "), group)
+		line("  %s: {mtu: %d, addresses: [%s], reverse-path: %q, src-valid-mark: %v%s}", p.Name, p.MTU, strings.Join(list, ", "), p.ReversePath, p.SourceMark, group)
 	}
 	line("neighbors:")
 	for i := range d.Neighbors {

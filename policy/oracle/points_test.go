@@ -20,7 +20,8 @@ type point struct {
 	name        string // that of the difference that it shows; another one if there is none
 	defaults    bool
 	rules       []policy.Rule // of table t, after those of reserve
-	routes      []fib.Route   // of table t
+	check       policy.ReversePath
+	routes      []fib.Route // of table t
 	probe       probe
 	linux, weir string // see outcome
 }
@@ -105,6 +106,28 @@ func points() []point {
 			probe: with(usual6, func(p *probe) { p.extensions = []uint8{extHopByHop, extRouting, extDestination} }),
 			linux: "forwarded by p1", weir: "forwarded by p1"},
 
+		{name: "reverse path in IPv6", rules: always, routes: []fib.Route{way6}, check: policy.ReverseStrict, probe: usual6,
+			linux: "forwarded by p1", weir: "silent"},
+		{name: "strict, and the way back is another", rules: always, routes: []fib.Route{way4}, check: policy.ReverseStrict, probe: usual4,
+			linux: "silent", weir: "silent"},
+		{name: "loose, and the way back is another", rules: always, routes: []fib.Route{way4}, check: policy.ReverseLoose, probe: usual4,
+			linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "strict, and one of the ways back fits", rules: always, routes: []fib.Route{way4, {Prefix: netip.MustParsePrefix("60.0.0.0/8"),
+			Hops: []fib.NextHop{{Port: 1, Gateway: gateway(1, true), Weight: 1}, {Port: 0, Gateway: gateway(0, true), Weight: 1}}}},
+			check: policy.ReverseStrict, probe: usual4, linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "loose, and the way back is a black hole", rules: always, check: policy.ReverseLoose, probe: usual4,
+			routes: []fib.Route{way4, {Prefix: netip.MustParsePrefix("60.0.0.0/8"), Action: fib.Blackhole}}, linux: "silent", weir: "silent"},
+		{name: "the way back comes in where the packet leaves", check: policy.ReverseLoose, probe: usual4, routes: []fib.Route{way4},
+			rules: selecting(policy.Selector{HasIngress: true, Ingress: 0}), linux: "silent", weir: "silent"},
+		{name: "the way back has swapped ports", check: policy.ReverseLoose, probe: with(usual4, func(p *probe) { p.sport = 80 }), routes: []fib.Route{way4},
+			rules: selecting(policy.Selector{Dport: port80(), Sport: port80()}), linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "the way back has no port of the way there", check: policy.ReverseLoose, probe: usual4, routes: []fib.Route{way4},
+			rules: selecting(policy.Selector{Dport: port80()}), linux: "silent", weir: "silent"},
+		{name: "a routing error comes before the reverse path", rules: prohibit, check: policy.ReverseStrict, probe: usual4,
+			linux: "error 3/13 by p0", weir: "error 3/13 by p0"},
+		{name: "the reverse path comes before the TTL", rules: always, routes: []fib.Route{way4}, check: policy.ReverseStrict,
+			probe: with(usual4, func(p *probe) { p.ttl = 1 }), linux: "silent", weir: "silent"},
+
 		{name: "tos 0 is no condition", rules: selecting(policy.Selector{HasTOS: true}), routes: []fib.Route{way4},
 			probe: with(usual4, func(p *probe) { p.tos = 0x10 }), linux: "forwarded by p1", weir: "forwarded by p1"},
 		{name: "not is about packets of the family", rules: []policy.Rule{with(lookup, func(r *policy.Rule) {
@@ -131,6 +154,10 @@ var unshown = []string{
 	"IPv6 martians",                         // only RTM_GETROUTE
 	"neighbour with an IPv4-mapped address", // only weir's file
 	"group of an IPv6 multipath route",      // depends on hashes
+
+	"broadcast address behind a link that is down", // only RTM_GETROUTE
+	"reverse path of the router's own packets",     // only RTM_GETROUTE
+	"reverse path by ingress of a multipath route", // depends on hashes
 }
 
 // TestPoints shows every difference, and settles points of doubt.
@@ -146,6 +173,7 @@ func TestPoints(t *testing.T) {
 		t.Run(strings.ReplaceAll(p.name, " ", "-"), func(t *testing.T) {
 			d := newDescription(p.defaults)
 			reserve(d)
+			d.Ports[p.probe.ingress].ReversePath = p.check
 			d.Tables = append(d.Tables, policy.Table{Name: "t", ID: 100, Routes: p.routes})
 			for i, r := range p.rules {
 				r.Name = fmt.Sprint("r", i)

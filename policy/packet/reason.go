@@ -35,6 +35,7 @@ const (
 	Unreachable    // rule or route of type unreachable
 	Prohibit       // rule or route of type prohibit
 	NoRoute        // no table had an answer
+	ReversePath    // no way back to the source, or not by the port that the packet came in on (RFC 3704)
 	BeyondScope    // IPv6 link-local source to another link (RFC 4291 section 2.5.6)
 	TTLExceeded    // TTL or hop limit would reach 0
 	TooBig         // larger than the egress MTU, and may not be fragmented
@@ -79,6 +80,7 @@ var reasons = [End]reasonInfo{
 	Unreachable:     {"unreachable", "rule or route of type unreachable"},
 	Prohibit:        {"prohibit", "rule or route of type prohibit"},
 	NoRoute:         {"no-route", "no table had an answer"},
+	ReversePath:     {"reverse-path", "no way back to the source, or not by the port that the packet came in on"},
 	BeyondScope:     {"beyond-scope", "IPv6 link-local source to another link"},
 	TTLExceeded:     {"ttl-exceeded", "TTL or hop limit would reach 0"},
 	TooBig:          {"too-big", "larger than the egress MTU, and may not be fragmented"},
