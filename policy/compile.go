@@ -36,8 +36,10 @@ func Compile(p *Policy) (*Snapshot, error) {
 	s.Adjacencies = compileAdjacencies(p)
 	s.tables = compileTables(r, s.Adjacencies)
 	s.marks = compileMarks(p.Marks, mainChain(p.Marks))
-	s.rules = compileRules(r)
+	order := walkOrder(p.Rules)
+	s.rules = compileRules(r, order)
 	s.names = quoteNames(s)
+	lint(r, s, order)
 	s.warnings = r.warnings
 	return s, nil
 }
@@ -161,16 +163,19 @@ func compileTables(r *report, adjacencies *fib.Adjacencies) []table {
 	return tables
 }
 
-// compileRules sorts the rules and resolves gotos, for each family to the first rule of that priority which is there
-// for it.
-func compileRules(r *report) []rule {
-	order := make([]int, len(r.policy.Rules))
+// walkOrder is the indexes of the rules in the order of the walk.
+func walkOrder(rules []Rule) []int {
+	order := make([]int, len(rules))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(r.policy.Rules[a].Priority, r.policy.Rules[b].Priority)
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rules[a].Priority, rules[b].Priority) })
+	return order
+}
+
+// compileRules lines up the rules and resolves gotos, for each family to the first rule of that priority which is there
+// for it.
+func compileRules(r *report, order []int) []rule {
 	rules := make([]rule, len(order))
 	for i, o := range order {
 		rules[i] = rule{Rule: r.policy.Rules[o], jump: [2]uint16{None, None}, beyond: compileConditions(r.policy.Rules[o].Match.Beyond)}
