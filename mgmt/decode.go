@@ -21,8 +21,10 @@ type decoder struct {
 	places places
 	names  names
 	links  links
-	marks  map[string]masked // tags
+	marks  map[string]masked // of tags
 	sets   map[string]*set
+	tags   map[string]*named
+	groups map[string]*named // that `groups` has
 
 	sum  hash.Hash // of the text and the routes-files
 	dir  string    // of the configuration, where the routes-files are

@@ -151,9 +151,10 @@ func newDecoder(name string, open func(path string) (io.ReadCloser, error)) *dec
 		links: newLinks(),
 		marks: map[string]masked{},
 		sets:  map[string]*set{},
-		sum:   sha256.New(),
-		dir:   filepath.Dir(name),
-		open:  open,
+		tags:  map[string]*named{}, groups: map[string]*named{},
+		sum:  sha256.New(),
+		dir:  filepath.Dir(name),
+		open: open,
 	}
 }
 
@@ -220,5 +221,5 @@ func (d *decoder) decode(root *node) {
 		rules = found{&node{}, nil}
 	}
 	d.decodeRules(rules.n, rules.p)
-	d.warnSets()
+	d.warnUnused()
 }

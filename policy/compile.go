@@ -42,12 +42,14 @@ func Compile(p *Policy) (*Snapshot, error) {
 	var counted int
 	s.tables, counted = compileTables(r, s.Adjacencies)
 	s.marks = compileMarks(p.Marks, mainChain(p.Marks))
-	s.rules = compileRules(r)
+	order := walkOrder(p.Rules)
+	s.rules = compileRules(r, order)
 	s.layOutCells(counted)
 	s.names = quoteNames(s)
 	if p.KernelRoutes {
 		s.linux = compileLinux(r, s.tables)
 	}
+	lint(r, s, order)
 	s.warnings = r.warnings
 	return s, nil
 }
@@ -189,10 +191,9 @@ func walkOrder(rules []Rule) []int {
 	return order
 }
 
-// compileRules sorts the rules and resolves gotos, for each family to the first rule of that priority which is there
+// compileRules lines up the rules and resolves gotos, for each family to the first rule of that priority which is there
 // for it.
-func compileRules(r *report) []rule {
-	order := walkOrder(r.policy.Rules)
+func compileRules(r *report, order []int) []rule {
 	rules := make([]rule, len(order))
 	for i, o := range order {
 		rules[i] = rule{Rule: r.policy.Rules[o], jump: [2]uint16{None, None}, beyond: compileConditions(r.policy.Rules[o].Match.Beyond)}

@@ -180,6 +180,8 @@ func TestWarnings(t *testing.T) {
 		"table x: route 10.0.0.0/8: replaces an earlier route of the same prefix, tos and metric",
 		"rule r1: goto 9 lands nowhere in IPv6: the rule is skipped",
 		"rule r2: goto 3 lands nowhere in IPv4: the rule is skipped",
+		"rule r2: is never reached: every packet is taken first by rule r1 (priority 1), to priority 9; move it up, or remove it",
+		"table x: nothing leads to it: no rule looks it up, and no table that one does; remove it, or add a rule",
 	}, "\n")
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)

@@ -9,6 +9,10 @@
 // whole can tell (loops, depths, ranges), reports everything it finds as [CompileErrors], and builds a [Snapshot]. That
 // is everything a worker reads. It is immutable and has a generation; changing anything means publishing another one.
 //
+// Of a policy that is right, Compile says what has no effect (lint.go): rules and statements that others shadow, that can
+// match nothing or change nothing, marks that nothing reads or sets, tables that nothing leads to. It says so only where
+// that holds for every packet.
+//
 // # The specification
 //
 // [Snapshot.Evaluate] is the meaning of a configuration: a linear walk over marks, rules and tables in plain Go, which
