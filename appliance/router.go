@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -58,9 +59,10 @@ type Router struct {
 // setup is what one snapshot runs on.
 type setup struct {
 	snap    *policy.Snapshot
-	devices []*device // by Port.Device
-	ifindex []int     // of the kernel's netdev, by logical port; 0 where the kernel has none
-	opened  []*device // those of devices that this setup opened
+	devices []*device    // by Port.Device
+	ifindex []int        // of the kernel's netdev, by logical port; 0 where the kernel has none
+	links   []netip.Addr // the kernel's link-local addresses, by logical port
+	opened  []*device    // those of devices that this setup opened
 	desired []setting
 	added   []setting      // settings that this setup made
 	revert  []func() error // takes back the settings that it changed
@@ -102,6 +104,7 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	})
 	r.follow(ctx, "neighbours", r.watchNeighbors)
 	r.follow(ctx, "links", r.watchLinks)
+	r.follow(ctx, "link-local addresses", r.watchLinkLocals)
 	return r, nil
 }
 
@@ -211,7 +214,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	r.commits++
 	s.snap.Generation = r.commits
 	snap := s.snap.WithAdjacencies(r.resolve(s))
-	epoch := r.publish(&generation{snap: snap, lanes: r.lanes(s, nil)})
+	r.learnLinkLocals(s)
+	epoch := r.publish(&generation{snap: snap, lanes: r.lanes(s, nil), links: s.links})
 	r.running, r.prepared = s, nil
 	s.snap = snap
 	if old == nil {
@@ -250,7 +254,7 @@ func (r *Router) release(ctx context.Context, s *setup) (err error) {
 	if len(gone) == 0 {
 		return err
 	}
-	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone)})
+	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone), links: s.links})
 	if late := r.await(ctx, epoch); late != nil {
 		return errors.Join(err, late)
 	}
@@ -278,7 +282,7 @@ func (r *Router) Close() (err error) {
 		for i := range lanes {
 			lanes[i].stop = true
 		}
-		r.publish(&generation{snap: s.snap, lanes: lanes})
+		r.publish(&generation{snap: s.snap, lanes: lanes, links: s.links})
 		if late := r.join(); late != nil { // its queues cannot be closed under it; they go with the process
 			err = errors.Join(err, late)
 		} else {

@@ -61,6 +61,9 @@ func describe(c *Config) string {
 	var b strings.Builder
 	short := func(p Position) string { return fmt.Sprintf("%s:%d:%d", filepath.Base(p.File), p.Line, p.Column) }
 	fmt.Fprintf(&b, "system%s\n", fields(c.System))
+	if limits := c.Policy.ICMP; limits != policy.DefaultICMPLimits {
+		fmt.Fprintf(&b, "icmp port %+v sender %+v\n", limits.Port, limits.Sender)
+	}
 	for i, p := range c.Policy.Ports {
 		fmt.Fprintf(&b, "%-16s port%s\n", short(c.PortPosition(i)), fields(p))
 	}

@@ -11,7 +11,7 @@ type System struct {
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "metrics", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "icmp", "metrics", "ssh"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -28,6 +28,8 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.system.Hostname = text
 		case "workers":
 			d.decodeWorkers(v, p)
+		case "icmp":
+			d.decodeICMPLimits(v, p)
 		case "kernel-routes":
 			if value, ok := d.boolean(v, p); ok && value && unsupported["system.kernel-routes=true"] {
 				d.errorf(v.at, p, "true: %s", notSupported)

@@ -11,7 +11,6 @@ var unsupported = map[string]bool{
 
 	"ports.reverse-path=loose":  true,
 	"ports.reverse-path=strict": true,
-	"ports.redirects=true":      true,
 }
 
 const notSupported = "not supported by this version of weir"

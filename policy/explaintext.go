@@ -73,8 +73,13 @@ func (e *Explanation) headline() string {
 	default:
 		text += ", silently"
 	}
-	if e.MTU != 0 {
+	if e.Verdict == "forward" && e.MTU != 0 {
+		text += ", fragmented: " + fragmentsText(e.Fragments, e.MTU)
+	} else if e.MTU != 0 {
 		text += fmt.Sprintf(", mtu %d", e.MTU)
+	}
+	if e.Redirect != "" {
+		text += ", with a redirect to " + e.Redirect
 	}
 	if e.Reason != "" && e.Reason != e.Verdict {
 		text += " (" + e.Reason + ")"
