@@ -81,7 +81,7 @@ func (w *Worker) decideFragments(umem *rings.UMEM, m int) {
 		}
 		d := datagramOf(umem.Bytes(f), k)
 		if k.Fragment == packet.FragmentLater {
-			if first := w.pieces.find(&d, w.now); first != nil {
+			if first := w.datagrams.find(&d, w.now); first != nil {
 				k.SetL4Fields(first)
 				n++
 			} else {
@@ -90,9 +90,9 @@ func (w *Worker) decideFragments(umem *rings.UMEM, m int) {
 			continue
 		}
 		first := k.L4Fields()
-		w.pieces.open(&d, &first, w.now)
+		w.datagrams.open(&d, &first, w.now)
 		n++
-		if h := w.pieces.holdOf(&d); h != nil {
+		if h := w.datagrams.holdOf(&d); h != nil {
 			for j := range h.keys[:h.n] {
 				h.keys[j].SetL4Fields(&first)
 			}
@@ -193,7 +193,7 @@ func (ds *datagrams) oldest() *hold {
 
 // hold keeps a fragment until the first of its datagram comes.
 func (w *Worker) hold(umem *rings.UMEM, f rings.Frame, k *packet.Key, d *datagram) {
-	ds := w.pieces
+	ds := w.datagrams
 	h := ds.holdOf(d)
 	if h == nil {
 		if h = ds.oldest(); h.n > 0 {
@@ -218,7 +218,7 @@ func (w *Worker) hold(umem *rings.UMEM, f rings.Frame, k *packet.Key, d *datagra
 func (w *Worker) release(h *hold) {
 	n := w.leave(h)
 	for i := range n {
-		w.decide(h.umems[i], h.frames[i:i+1], h.keys[i:i+1], w.pieces.verdicts[:])
+		w.decide(h.umems[i], h.frames[i:i+1], h.keys[i:i+1], w.datagrams.verdicts[:])
 	}
 }
 
@@ -234,7 +234,7 @@ func (w *Worker) giveUp(h *hold, reason packet.Reason) {
 // fragment holds another.
 func (w *Worker) leave(h *hold) (n int) {
 	n, h.n = h.n, 0
-	w.pieces.held--
+	w.datagrams.held--
 	w.count.waiting.Add(-int64(n))
 	return n
 }
@@ -243,7 +243,7 @@ func (w *Worker) leave(h *hold) (n int) {
 // datagram without its first fragment is worth nothing to anybody, and a rule about ports must not be evaded by leaving
 // the first out. Those that were held when a commit made fragments Linux's again are decided as such.
 func (w *Worker) visitHolds() {
-	ds := w.pieces
+	ds := w.datagrams
 	linux := !w.gen.snap.ConsistentFragments()
 	if ds.held == 0 || w.now < ds.due && !linux {
 		return
@@ -267,7 +267,7 @@ func (w *Worker) visitHolds() {
 // moveDatagrams follows a commit, in which ports may get other indexes. Fragments from a port that is gone are dropped.
 // Where fragments become Linux's, nobody keeps what is remembered up to date any more: it is forgotten.
 func (w *Worker) moveDatagrams(from, to *policy.Snapshot) {
-	ds := w.pieces
+	ds := w.datagrams
 	if !from.ConsistentFragments() {
 		return // there are none
 	}

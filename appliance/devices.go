@@ -140,8 +140,8 @@ func (r *Router) openUMEM(s *setup, d *device, index int, w *Worker, kind int) (
 	}
 	queues = 2*queues + 2 // room for ports that later commits bring
 	o := rings.UMEMOptions{
-		// Every ring full, and every seat of the waiting rooms and holds taken, and a batch with an answer to each in the worker's hands.
-		Frames:    queues*2*r.options.RingSize + (roomsMax+holdsMax)*seatsMax + 2*rings.BatchSize,
+		// Every ring full, and every seat of the waiting rooms and holds taken, and in the worker's hands a batch, and what every egress gathers.
+		Frames:    queues*2*r.options.RingSize + (roomsMax+holdsMax)*seatsMax + rings.BatchSize + queues*2*rings.BatchSize,
 		FrameSize: size, RingSize: r.options.RingSize, HugePages: r.options.HugePages,
 	}
 	done := make(chan struct{})

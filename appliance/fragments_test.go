@@ -189,8 +189,8 @@ func TestFragments(t *testing.T) {
 			g.accounted(0)
 		}
 	}
-	if w := g.w; w.pieces.held != 0 {
-		t.Errorf("%d holds in use", w.pieces.held)
+	if w := g.w; w.datagrams.held != 0 {
+		t.Errorf("%d holds in use", w.datagrams.held)
 	}
 }
 
@@ -217,7 +217,7 @@ func TestFragmentsOfLinux(t *testing.T) {
 	if sent := g.sentBy(); sent != [3]uint64{0, 4, 0} {
 		t.Errorf("sent %v", sent)
 	}
-	if g.w.pieces.remembers() {
+	if g.w.datagrams.remembers() {
 		t.Error("a datagram is remembered")
 	}
 	g.accounted(0)

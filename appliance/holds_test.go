@@ -10,7 +10,7 @@ import (
 
 // atOnce makes all that is held have come at one time, now.
 func (g *rig) atOnce() {
-	ds := g.w.pieces
+	ds := g.w.datagrams
 	for i := range ds.holds {
 		ds.holds[i].since = g.w.now
 	}
@@ -31,15 +31,15 @@ func TestHolds(t *testing.T) {
 	for id := range uint32(holdsMax - 1) {
 		g.take(g.datagram(packet.IPv4, 7001, 2+id)[1])
 	}
-	if n := g.dropped(packet.FragmentPending); w.pieces.held != holdsMax || n != 3 {
-		t.Errorf("%d holds, %d fragments dropped", w.pieces.held, n)
+	if n := g.dropped(packet.FragmentPending); w.datagrams.held != holdsMax || n != 3 {
+		t.Errorf("%d holds, %d fragments dropped", w.datagrams.held, n)
 	}
 	g.accounted(seatsMax + holdsMax - 1)
 
 	// One datagram more: the oldest, whose fragments are many, makes room. Its first comes too late for them.
 	g.take(whole, g.datagram(packet.IPv4, 7001, 1000)[1], whole)
-	if n := g.dropped(packet.FragmentPending); w.pieces.held != holdsMax || n != 3+seatsMax {
-		t.Errorf("%d holds, %d fragments dropped", w.pieces.held, n)
+	if n := g.dropped(packet.FragmentPending); w.datagrams.held != holdsMax || n != 3+seatsMax {
+		t.Errorf("%d holds, %d fragments dropped", w.datagrams.held, n)
 	}
 	g.accounted(holdsMax)
 	g.take(long[0], long[1])
@@ -68,8 +68,8 @@ func TestHolds(t *testing.T) {
 	g.accounted(holdsMax)
 	w.now++
 	w.visitRooms()
-	if n := g.dropped(packet.FragmentOrphan); n != holdsMax || g.dropped(packet.FragmentPending) != pending || w.pieces.held != 0 {
-		t.Errorf("%d fragments given up, %d holds", n, w.pieces.held)
+	if n := g.dropped(packet.FragmentOrphan); n != holdsMax || g.dropped(packet.FragmentPending) != pending || w.datagrams.held != 0 {
+		t.Errorf("%d fragments given up, %d holds", n, w.datagrams.held)
 	}
 	g.accounted(0)
 }
@@ -78,7 +78,7 @@ func TestHolds(t *testing.T) {
 // those that came later stay.
 func TestHoldsEndWithoutSleep(t *testing.T) {
 	g := newRig(t, 3, false, byPort(true))
-	ds := g.w.pieces
+	ds := g.w.datagrams
 	old, young := g.datagram(packet.IPv4, 7001, 1), g.datagram(packet.IPv4, 7001, 2)
 	g.take(old[1], old[2], young[1])
 	ds.holds[0].since -= int64(holdTime)
@@ -115,7 +115,7 @@ func TestHoldsMove(t *testing.T) {
 	}
 	held, passing := g.datagram(packet.IPv4, 7001, 1), g.datagram(packet.IPv6, 7001, 2)
 	g.take(held[1], held[2], passing[0])
-	ds, from, moved := g.w.pieces, g.w.gen.snap, ports("em2", "em1", "em0")
+	ds, from, moved := g.w.datagrams, g.w.gen.snap, ports("em2", "em1", "em0")
 	g.w.move(from, moved)
 	var k packet.Key
 	if r := packet.Parse(passing[1], &k); r != packet.None {

@@ -69,7 +69,7 @@ func newRig(t testing.TB, ports int, apart bool, change func(*policy.Policy)) *r
 	if g.host, err = g.lab.Host("router"); err != nil {
 		t.Fatal(err)
 	}
-	p := &policy.Policy{}
+	p := &policy.Policy{ICMP: policy.DefaultICMPLimits}
 	for i := range ports {
 		h, err := g.lab.Host(fmt.Sprintf("h%d", i))
 		need(t, err)
@@ -198,6 +198,7 @@ type packetOf struct {
 	df       bool
 	tag      uint16
 	breakSum bool
+	options  []layers.IPv4Option
 }
 
 // frame builds the frame that the host of a port sends to its port.
@@ -214,7 +215,7 @@ func (g *rig) frame(port int, p packetOf) []byte {
 	udp := &layers.UDP{SrcPort: 1000, DstPort: 2000}
 	var ip gopacket.SerializableLayer
 	if src.Is4() {
-		h := &layers.IPv4{Version: 4, TTL: p.ttl, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+		h := &layers.IPv4{Version: 4, TTL: p.ttl, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice(), Options: p.options}
 		if p.df {
 			h.Flags = layers.IPv4DontFragment
 		}
@@ -247,7 +248,7 @@ func (g *rig) frame(port int, p packetOf) []byte {
 // balance is how many packets the worker cannot account for.
 func (g *rig) balance() int64 {
 	c := &g.w.count
-	n := int64(c.generated.Load()) - int64(c.punted.Load()) - c.waiting.Load()
+	n := int64(c.generated.Load()+c.fragments.Load()) - int64(c.punted.Load()+c.cut.Load()) - c.waiting.Load()
 	for i := range c.drops {
 		n -= int64(c.drops[i].Load())
 	}

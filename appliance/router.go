@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -61,9 +62,10 @@ type Router struct {
 // setup is what one snapshot runs on.
 type setup struct {
 	snap    *policy.Snapshot
-	devices []*device // by Port.Device
-	ifindex []int     // of the kernel's netdev, by logical port; 0 where the kernel has none
-	opened  []*device // those of devices that this setup opened
+	devices []*device    // by Port.Device
+	ifindex []int        // of the kernel's netdev, by logical port; 0 where the kernel has none
+	links   []netip.Addr // the kernel's link-local addresses, by logical port
+	opened  []*device    // those of devices that this setup opened
 	desired []setting
 	added   []setting      // settings that this setup made
 	revert  []func() error // takes back the settings that it changed
@@ -113,6 +115,7 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	})
 	r.follow(ctx, "neighbours", r.watchNeighbors)
 	r.follow(ctx, "links", r.watchLinks)
+	r.follow(ctx, "link-local addresses", r.watchLinkLocals)
 	return r, nil
 }
 
@@ -223,7 +226,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	s.snap.Generation = r.commits
 	r.askLinks(s)
 	snap := s.snap.WithAdjacencies(r.withLinks(s, r.resolve(s)))
-	g := &generation{snap: snap, lanes: r.lanes(s, nil), tallies: r.tallies.fresh(snap, r.workers, r.epoch+1)}
+	r.learnLinkLocals(s)
+	g := &generation{snap: snap, lanes: r.lanes(s, nil), links: s.links, tallies: r.tallies.fresh(snap, r.workers, r.epoch+1)}
 	epoch := r.publish(g)
 	r.running, r.prepared = s, nil
 	s.snap = snap
@@ -266,7 +270,7 @@ func (r *Router) release(ctx context.Context, s *setup) (err error) {
 	if len(gone) == 0 {
 		return err
 	}
-	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone), tallies: r.tallies.inUse})
+	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone), links: s.links, tallies: r.tallies.inUse})
 	if late := r.await(ctx, epoch); late != nil {
 		return errors.Join(err, late)
 	}
@@ -297,7 +301,7 @@ func (r *Router) Close() (err error) {
 		for i := range lanes {
 			lanes[i].stop = true
 		}
-		r.publish(&generation{snap: s.snap, lanes: lanes, tallies: r.tallies.inUse})
+		r.publish(&generation{snap: s.snap, lanes: lanes, links: s.links, tallies: r.tallies.inUse})
 		if late := r.join(); late != nil { // its queues cannot be closed under it; they go with the process
 			err = errors.Join(err, late)
 		} else {

@@ -22,16 +22,21 @@ type State struct {
 	KernelRoutes *KernelRoutesState `json:"kernel_routes,omitempty"`
 }
 
-// Totals account for every packet: at rest Received + Generated = Transmitted + Punted + Σ Drops + Waiting.
+// Totals account for every packet: at rest
+//
+//	Received + Generated + Fragments = Transmitted + Punted + Σ Drops + Waiting + Fragmented
 type Totals struct {
 	Received    uint64            `json:"received"`
 	Generated   uint64            `json:"generated"`
+	Fragments   uint64            `json:"fragments"` // made of the Fragmented
 	Transmitted uint64            `json:"transmitted"`
 	Punted      uint64            `json:"punted"`
 	Waiting     int64             `json:"waiting"` // for a neighbour, or for the first of their fragments
+	Fragmented  uint64            `json:"fragmented"`
 	Dropped     uint64            `json:"dropped"`
 	Drops       map[string]uint64 `json:"drops"`            // by reason, those that are not 0
-	ICMPLimited uint64            `json:"icmp_limited"`     // errors not sent because of the rate limit
+	ICMPLimited uint64            `json:"icmp_limited"`     // errors not sent because of the limit of their port
+	ICMPSpared  uint64            `json:"icmp_spared"`      // errors not sent because of the limit of their sender
 	ICMPUnsent  uint64            `json:"icmp_not_allowed"` // errors not sent because none may be
 }
 
@@ -114,8 +119,11 @@ func (r *Router) State() State {
 		st.Workers = append(st.Workers, WorkerState{Worker: w.id, CPU: w.cpu, Epoch: w.seen.Load(), Sleeps: c.sleeps.Load()})
 		t.Generated += c.generated.Load()
 		t.Punted += c.punted.Load()
+		t.Fragments += c.fragments.Load()
+		t.Fragmented += c.cut.Load()
 		t.Waiting += c.waiting.Load()
 		t.ICMPLimited += c.limited.Load()
+		t.ICMPSpared += c.spared.Load()
 		t.ICMPUnsent += c.unsent.Load()
 		for reason := range c.drops {
 			if n := c.drops[reason].Load(); n > 0 {

@@ -35,10 +35,11 @@ type seat struct {
 	umem  *rings.UMEM
 	frame rings.Frame
 	key   packet.Key
+	mtu   uint16 // as that of depart
 }
 
 // wait seats a packet in the room of its next hop. The first one makes the control plane resolve it.
-func (w *Worker) wait(umem *rings.UMEM, f rings.Frame, k *packet.Key, n fib.Neighbor) {
+func (w *Worker) wait(umem *rings.UMEM, f rings.Frame, k *packet.Key, mtu uint16, n fib.Neighbor) {
 	r := w.rooms.find(n)
 	if r == nil || r.n == seatsMax {
 		w.drop(umem, f, packet.NeighborPending)
@@ -50,19 +51,19 @@ func (w *Worker) wait(umem *rings.UMEM, f rings.Frame, k *packet.Key, n fib.Neig
 		w.rooms.open++
 	}
 	w.ask(r)
-	r.seats[r.n] = seat{umem, f, *k}
+	r.seats[r.n] = seat{umem, f, *k, mtu}
 	r.n++
 	w.count.waiting.Add(1)
 }
 
 // waitFor deals with a packet to a next hop that is known, and known to be unresolved.
-func (w *Worker) waitFor(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib.Adjacency) {
+func (w *Worker) waitFor(umem *rings.UMEM, f rings.Frame, k *packet.Key, mtu uint16, a *fib.Adjacency) {
 	if a.State == fib.Failed {
 		w.request(a.Neighbor) // it may have come back
 		w.unreachable(umem, f, k)
 		return
 	}
-	w.wait(umem, f, k, a.Neighbor)
+	w.wait(umem, f, k, mtu, a.Neighbor)
 }
 
 // find returns the neighbour's room, else a closed one, else nil.
@@ -119,7 +120,7 @@ func (w *Worker) visitRooms() {
 		switch {
 		case a != nil && a.State == fib.Resolved:
 			for i, s := range w.empty(r) {
-				w.transmit(s.umem, s.frame, &w.leaving[i].key, a)
+				w.depart(s.umem, s.frame, &w.leaving[i].key, s.mtu, a)
 			}
 		case a != nil && a.State == fib.Failed, w.now-r.since > int64(waitMax):
 			for i, s := range w.empty(r) {

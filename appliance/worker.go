@@ -33,14 +33,17 @@ type Worker struct {
 	ownVerdict [1]policy.Verdict
 	egress     []egress // by device index
 
-	rooms    waitingRooms
-	leaving  [seatsMax]seat // out of a room, on the way
-	pieces   *datagrams     // of which fragments have been seen
-	errors   errorBuckets
-	idler    rings.Idler
-	requests *spsc[fib.Neighbor] // neighbours to resolve
-	punts    *spsc[punt]         // packets for the kernel
-	used     []atomic.Uint32     // by adjacency: the second in which it was last used
+	rooms     waitingRooms
+	leaving   [seatsMax]seat // out of a room, on the way
+	datagrams *datagrams     // of which fragments have been seen
+	errors    errorBuckets
+	senders   *senders
+	errorID   uint16     // IPv4 identification of the latest error
+	piece     packet.Key // of a fragment
+	idler     rings.Idler
+	requests  *spsc[fib.Neighbor] // neighbours to resolve
+	punts     *spsc[punt]         // packets for the kernel
+	used      []atomic.Uint32     // by adjacency: the second in which it was last used
 
 	// The control plane's part, which run never touches: the memory of each kind, and how many queues it has frames for.
 	umems     [umemKinds]*rings.UMEM
@@ -59,7 +62,7 @@ type Worker struct {
 // egress gathers the packets of one batch that leave through one device.
 type egress struct {
 	queue  *rings.Queue
-	frames [2 * rings.BatchSize]rings.Frame // a received packet makes at most one, a waiting room's release BatchSize more
+	frames [2 * rings.BatchSize]rings.Frame // full before the end of a batch where fragments, answers or waiting rooms add to it: then it is flushed
 	n      int
 }
 
@@ -70,13 +73,14 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 	}
 	return &Worker{
 		id: id, cpu: cpu, router: r, poller: p,
-		requests: newSPSC[fib.Neighbor](256),
-		punts:    newSPSC[punt](256),
-		used:     make([]atomic.Uint32, adjacenciesMax),
-		pieces:   newDatagrams(),
-		idler:    rings.Idler{Spin: r.options.IdleSpin},
-		adopted:  make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		requests:  newSPSC[fib.Neighbor](256),
+		punts:     newSPSC[punt](256),
+		used:      make([]atomic.Uint32, adjacenciesMax),
+		datagrams: newDatagrams(),
+		senders:   newSenders(),
+		idler:     rings.Idler{Spin: r.options.IdleSpin},
+		adopted:   make(chan struct{}, 1),
+		done:      make(chan struct{}),
 	}, nil
 }
 
@@ -130,6 +134,9 @@ func (w *Worker) decide(umem *rings.UMEM, frames []rings.Frame, keys []packet.Ke
 		}
 		switch v.Action {
 		case policy.Forward:
+			if v.Port == k.Ingress {
+				w.redirect(umem, f, k, v)
+			}
 			packet.DecrementTTL(umem.Bytes(f), k)
 			w.send(umem, f, k, v)
 		case policy.Punt:
@@ -150,7 +157,7 @@ func (w *Worker) parse(in *ingress) int {
 	for _, f := range w.batch.Frames[:w.batch.N] {
 		k := &w.keys[m]
 		if reason := packet.Parse(umem.Bytes(f), k); reason != packet.None {
-			w.drop(umem, f, reason)
+			w.refuse(in, umem, f, k, reason)
 			continue
 		}
 		if !w.gen.snap.Ingress(in.device, k) {
@@ -166,15 +173,24 @@ func (w *Worker) parse(in *ingress) int {
 // send rewrites a packet for its next hop, or lets it wait until that is known.
 func (w *Worker) send(umem *rings.UMEM, f rings.Frame, k *packet.Key, v *policy.Verdict) {
 	if v.Adjacency == policy.Unresolved {
-		w.wait(umem, f, k, fib.Neighbor{Addr: k.DstAddr(), Port: v.Port})
+		w.wait(umem, f, k, v.MTU, fib.Neighbor{Addr: k.DstAddr(), Port: v.Port})
 		return
 	}
 	a := w.gen.snap.Adjacencies.At(v.Adjacency)
 	if a.State != fib.Resolved {
-		w.waitFor(umem, f, k, a)
+		w.waitFor(umem, f, k, v.MTU, a)
 		return
 	}
 	w.touch(v.Adjacency)
+	w.depart(umem, f, k, v.MTU, a)
+}
+
+// depart transmits a packet, in fragments where mtu is not 0: then it is longer than that.
+func (w *Worker) depart(umem *rings.UMEM, f rings.Frame, k *packet.Key, mtu uint16, a *fib.Adjacency) {
+	if mtu != 0 {
+		w.fragment(umem, f, k, mtu, a)
+		return
+	}
 	w.transmit(umem, f, k, a)
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
+
 	"weir/fib"
 	"weir/perf/lab"
 	"weir/policy"
@@ -18,6 +20,11 @@ import (
 // everyPath is a policy with a way to every kind of end. Port 2 is VLAN 100 of em1.
 func everyPath(p *policy.Policy) {
 	p.Ports[1].MTU = 1400
+	p.Ports[0].Redirects = true
+	p.ICMP.Sender = policy.Rate{}
+	p.Neighbors = append(p.Neighbors,
+		policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("10.0.0.3"), Port: 0}, MAC: [6]byte{2, 0, 0, 0, 0, 3}},
+		policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("fe80::3"), Port: 0}, MAC: [6]byte{2, 0, 0, 0, 0, 3}})
 	p.Ports = append(p.Ports, policy.Port{Name: "em1.100", Device: 1, VLAN: 100, MTU: 1400, Addresses: []netip.Prefix{prefix("10.0.9.1/24")}})
 	p.Neighbors = append(p.Neighbors, policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("10.0.9.2"), Port: 2}, MAC: [6]byte{2, 0, 0, 0, 9, 2}})
 	via := func(gateway string, port uint16) []fib.NextHop {
@@ -31,6 +38,9 @@ func everyPath(p *policy.Policy) {
 		fib.Route{Prefix: prefix("172.20.0.0/16"), Action: fib.Blackhole},
 		fib.Route{Prefix: prefix("172.21.0.0/16"), Action: fib.Unreachable},
 		fib.Route{Prefix: prefix("172.22.0.0/16"), Action: fib.Prohibit},
+		fib.Route{Prefix: prefix("172.23.0.0/16"), Hops: via("10.0.0.3", 0)},
+		fib.Route{Prefix: prefix("172.24.0.0/16"), Hops: via("10.0.1.2", 1), MTU: 100},
+		fib.Route{Prefix: prefix("2001:dba::/32"), Hops: via("fe80::3", 0)},
 		fib.Route{Prefix: prefix("2001:db8::/32"), Hops: via("fd00:0:0:1::2", 1)},
 		fib.Route{Prefix: prefix("2001:db9::/32"), Action: fib.Prohibit},
 	)
@@ -46,7 +56,7 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 	g.publish()
 	w := g.w
 	const host4, host6 = "10.0.0.2", "fd00::2"
-	answer := func() { w.errors = errorBuckets{} } // never limited
+	answer := func() { w.errors, *w.senders = errorBuckets{}, senders{seed: w.senders.seed} } // never limited
 	never := func() {
 		b := &w.errors.buckets[0]
 		b.tokens, b.filled = -1<<40, w.now
@@ -59,10 +69,14 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 		w.visitRooms()
 	}
 	var egress *rings.Queue
+	var taken []uint64
+	w.gen.links = []netip.Addr{addr("fe80::1")}
 	for _, c := range []struct {
 		name   string
 		p      packetOf
 		reason packet.Reason // that is counted, or None: transmitted
+		pieces int           // that each packet is transmitted in; 0: 1
+		told   int           // answers that each batch gets besides
 		before func()        // once
 		each   func()        // before every batch
 		after  func()
@@ -81,7 +95,28 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 		{name: "hop limit", p: packetOf{src: host6, dst: "2001:db8::1", ttl: 1}, reason: packet.TTLExceeded, each: answer},
 		{name: "too big", p: packetOf{src: host4, dst: "172.16.0.1", size: 1400, df: true}, reason: packet.TooBig, each: answer},
 		{name: "too big IPv6", p: packetOf{src: host6, dst: "2001:db8::1", size: 1400}, reason: packet.TooBig, each: answer},
-		{name: "to be fragmented", p: packetOf{src: host4, dst: "172.16.0.1", size: 1400}, reason: packet.FragmentNeeded},
+		{name: "fragments", p: packetOf{src: host4, dst: "172.16.0.1", size: 1400}, pieces: 2},
+		{name: "many fragments", p: packetOf{src: host4, dst: "172.24.0.1", size: 300}, pieces: 4},
+		{name: "fragments into a VLAN", p: packetOf{src: host4, dst: "172.17.0.1", size: 1400}, pieces: 2},
+		{name: "no chunks for fragments", p: packetOf{src: host4, dst: "172.24.0.1", size: 300}, reason: packet.NoFrame, each: func() {
+			for g.umems[0].Available() > 3 {
+				a, _ := g.umems[0].Alloc()
+				taken = append(taken, a)
+			}
+		}, after: func() {
+			for _, a := range taken {
+				g.umems[0].Free(a)
+			}
+			w.lane.in[0].queue.Refill()
+		}},
+		{name: "limited by sender", p: packetOf{src: host4, dst: "172.22.0.1"}, reason: packet.Prohibit, each: answer,
+			before: func() { w.gen.snap.ICMP.Sender = policy.DefaultICMPLimits.Sender }, after: func() { w.gen.snap.ICMP.Sender = policy.Rate{} }},
+		{name: "redirect", p: packetOf{src: host4, dst: "172.23.0.1"}, told: 1, each: answer},
+		{name: "redirect on-link", p: packetOf{src: host4, dst: "10.0.0.3"}, told: 1, each: answer},
+		{name: "redirect IPv6", p: packetOf{src: host6, dst: "2001:dba::1"}, told: 1, each: answer},
+		{name: "no redirect to a stranger", p: packetOf{src: "192.0.2.77", dst: "172.23.0.1"}, each: answer},
+		{name: "bad option", p: packetOf{src: host4, dst: "172.16.0.1", options: []layers.IPv4Option{{OptionType: 7, OptionLength: 4, OptionData: []byte{1, 0}}}},
+			reason: packet.BadOption, each: answer},
 		{name: "link-local source", p: packetOf{src: "fe80::77", dst: "2001:db8::1"}, reason: packet.BeyondScope, each: func() { answer(); later() }},
 		{name: "martian", p: packetOf{src: "127.0.0.1", dst: "172.16.0.1"}, reason: packet.Martian},
 		{name: "own source", p: packetOf{src: "10.0.1.1", dst: "172.16.0.1"}, reason: packet.OwnSource},
@@ -135,8 +170,8 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 					t.Errorf("%d packets punted", got)
 				}
 			case c.reason == packet.None:
-				if got := transmitted(g) - sent; got != (runs+1)*rings.BatchSize {
-					t.Errorf("%d packets transmitted", got)
+				if got, want := transmitted(g)-sent, (runs+1)*(rings.BatchSize*max(1, c.pieces)+c.told); got != uint64(want) {
+					t.Errorf("%d packets transmitted, expected %d", got, want)
 				}
 			default:
 				if got := w.count.drops[c.reason].Load() - dropped; got < runs {

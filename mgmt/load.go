@@ -146,12 +146,13 @@ func Parse(name string, text []byte, open func(path string) (io.ReadCloser, erro
 
 func newDecoder(name string, open func(path string) (io.ReadCloser, error)) *decoder {
 	return &decoder{
-		files: []string{name},
-		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, chains: map[string]uint16{}, rules: map[string]spot{}},
-		links: newLinks(),
-		marks: map[string]masked{},
-		sets:  map[string]*set{},
-		tags:  map[string]*named{}, groups: map[string]*named{},
+		policy: policy.Policy{ICMP: policy.DefaultICMPLimits},
+		files:  []string{name},
+		names:  names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, chains: map[string]uint16{}, rules: map[string]spot{}},
+		links:  newLinks(),
+		marks:  map[string]masked{},
+		sets:   map[string]*set{},
+		tags:   map[string]*named{}, groups: map[string]*named{},
 		sum:  sha256.New(),
 		dir:  filepath.Dir(name),
 		open: open,

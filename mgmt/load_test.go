@@ -65,6 +65,9 @@ func describe(c *Config) string {
 		fmt.Fprintf(&b, " multipath-hash %v", c.Policy.MultipathHash)
 	}
 	b.WriteByte('\n')
+	if limits := c.Policy.ICMP; limits != policy.DefaultICMPLimits {
+		fmt.Fprintf(&b, "icmp port %+v sender %+v\n", limits.Port, limits.Sender)
+	}
 	if c.Policy.ConsistentFragments {
 		b.WriteString("fragments consistent\n")
 	}

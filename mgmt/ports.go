@@ -75,7 +75,7 @@ type draftPort struct {
 func (d *decoder) decodePorts(n *node, p *path) {
 	var devices, vlans []*draftPort
 	d.entries(n, p, "port names to their settings", func(k key, v *node, p *path) {
-		port := &draftPort{Port: policy.Port{Name: k.text, Device: uint16(len(devices)), MTU: mtuDefault, AnyMTU: true, Mode: "auto"}, at: k.at, p: p}
+		port := &draftPort{Port: policy.Port{Name: k.text, Device: uint16(len(devices)), MTU: mtuDefault, AnyMTU: true, Mode: "auto", Redirects: true}, at: k.at, p: p}
 		if wrong := checkPortName(k.text); wrong != "" {
 			d.errorf(k.at, p, "%s", wrong)
 		}
@@ -169,8 +169,8 @@ func (d *decoder) decodePortField(port *draftPort, k key, v *node, p *path) {
 	case "src-valid-mark":
 		port.SourceMark, _ = d.boolean(v, p)
 	case "redirects":
-		if value, ok := d.boolean(v, p); ok && value && unsupported["ports.redirects=true"] {
-			d.errorf(v.at, p, "true: %s", notSupported)
+		if value, ok := d.boolean(v, p); ok {
+			port.Redirects = value
 		}
 	case "vlans":
 		port.vlans, port.vlansPath = v, p
@@ -231,7 +231,7 @@ func (d *decoder) decodeVLANs(parent *draftPort) (vlans []*draftPort) {
 		}
 		byID[uint16(id)] = k
 		vlan := &draftPort{
-			Port: policy.Port{Name: parent.Name + "." + k.text, Device: parent.Device, VLAN: uint16(id), MTU: parent.MTU, AnyMTU: parent.AnyMTU},
+			Port: policy.Port{Name: parent.Name + "." + k.text, Device: parent.Device, VLAN: uint16(id), MTU: parent.MTU, AnyMTU: parent.AnyMTU, Redirects: true},
 			at:   k.at, p: p,
 		}
 		named := false

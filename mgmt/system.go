@@ -15,7 +15,7 @@ type System struct {
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "metrics", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "ssh"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -32,6 +32,8 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.system.Hostname = text
 		case "workers":
 			d.decodeWorkers(v, p)
+		case "icmp":
+			d.decodeICMPLimits(v, p)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
 		case "multipath-hash":

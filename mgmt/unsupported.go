@@ -7,8 +7,6 @@ var unsupported = map[string]bool{
 
 	"system.metrics": true,
 	"system.ssh":     true,
-
-	"ports.redirects=true": true,
 }
 
 const notSupported = "not supported by this version of weir"

@@ -24,6 +24,7 @@ func Compile(p *Policy) (*Snapshot, error) {
 	}
 	s := &Snapshot{
 		Ports:     slices.Clone(p.Ports),
+		ICMP:      p.ICMP,
 		ingress:   compileIngress(p.Ports),
 		addresses: ownAddresses(p.Ports),
 		own:       ownKinds(p.Ports),

@@ -4,6 +4,7 @@
 //
 //	Policy --Compile--> Snapshot --Decide--> []Verdict      a worker's batch
 //	                             --Explain-> Explanation    one packet, with every step
+//	                             --Reply, Redirect          what its sender is told, and from where
 //
 // A [Policy] is a validated configuration with names resolved to indexes. [Compile] is pure: it checks what only the
 // whole can tell (loops, depths, ranges), reports everything it finds as [CompileErrors], and builds a [Snapshot]. That
@@ -26,7 +27,7 @@
 //  5. reverse path (reversepath.go)
 //  6. TTL
 //  7. scope of the source address
-//  8. MTU
+//  8. MTU: an error, or fragments
 //
 // Given a [Trace] it says why. Workers run it too, through [Snapshot.Decide], until a compiled form takes its place,
 // against which it will then be compared.

@@ -92,10 +92,8 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 		v.MTU = mtu
 		if k.Family == packet.IPv6 || k.DontFragment {
 			v.refuse(tooBig, k.Family)
-		} else {
-			v.Action, v.Reason = Drop, packet.FragmentNeeded
+			return
 		}
-		return
 	}
 
 	v.Action = Forward

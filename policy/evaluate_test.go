@@ -105,7 +105,7 @@ func TestOutcomes(t *testing.T) {
 
 		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1400 => forward em1 via 198.51.100.7 r6 x 10.16.0.0/16
 		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1401 => too-big 3/4 em1 r6 x 10.16.0.0/16
-		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1401 df=false => drop em1 r6 x 10.16.0.0/16
+		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1401 df=false => forward em1 via 198.51.100.7 r6 x 10.16.0.0/16
 		iif=em0 src=192.0.2.5 dst=10.18.1.1 length=1301 => too-big 3/4 em1 r6 x 10.18.0.0/16
 		iif=em1 src=192.0.2.5 dst=10.19.1.1 length=1501 => too-big 3/4 em0 r6 x 10.19.0.0/16
 		iif=em0 src=2001:db8::5 dst=2001:db8:b6::1 length=1401 => too-big 2/0 em1 r6 x 2001:db8:b6::/48
@@ -135,7 +135,7 @@ func TestReasonsAndMTU(t *testing.T) {
 		{"dst=11.0.0.1", packet.NoRoute, Reject, 0},
 		{"dst=10.16.0.1 ttl=1", packet.TTLExceeded, Reject, 0},
 		{"dst=10.16.0.1 length=1401", packet.TooBig, Reject, 1400},
-		{"dst=10.16.0.1 length=1401 df=0", packet.FragmentNeeded, Drop, 1400},
+		{"dst=10.16.0.1 length=1401 df=0", packet.None, Forward, 1400},
 		{"dst=10.18.0.1 length=1301", packet.TooBig, Reject, 1300},
 		{"dst=127.0.0.1", packet.Martian, Drop, 0},
 		{"dst=224.0.0.5", packet.None, Punt, 0},

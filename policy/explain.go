@@ -17,6 +17,8 @@ type Explanation struct {
 	ICMP      *ICMP  `json:"icmp,omitempty"`      // the error that is sent
 	Reset     bool   `json:"reset,omitempty"`     // a TCP reset is sent
 	MTU       uint16 `json:"mtu,omitempty"`       // that the packet exceeds
+	Fragments int    `json:"fragments,omitempty"` // that it is forwarded in
+	Redirect  string `json:"redirect,omitempty"`  // next hop that the sender is told of
 	Reason    string `json:"reason,omitempty"`    // the drop counter (packet.Reason)
 	Steps     []Step `json:"steps,omitempty"`
 
@@ -69,6 +71,12 @@ func (s *Snapshot) explanation(k *packet.Key, v Verdict) Explanation {
 	}
 	if v.Action == Reject {
 		e.ICMP = &ICMP{v.Type, v.Code}
+	}
+	if v.fragmented() {
+		e.Fragments = fragments(k, v.MTU)
+	}
+	if next, ok := s.Redirect(k, &v); ok {
+		e.Redirect = next.String()
 	}
 	if v.Reason != packet.None {
 		e.Reason = v.Reason.String()

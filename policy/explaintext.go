@@ -82,8 +82,13 @@ func (e *Explanation) headline() string {
 	default:
 		text += ", silently"
 	}
-	if e.MTU != 0 {
+	if e.Verdict == "forward" && e.MTU != 0 {
+		text += ", fragmented: " + fragmentsText(e.Fragments, e.MTU)
+	} else if e.MTU != 0 {
 		text += fmt.Sprintf(", mtu %d", e.MTU)
+	}
+	if e.Redirect != "" {
+		text += ", with a redirect to " + e.Redirect
 	}
 	if e.Reason != "" && e.Reason != e.Verdict {
 		text += " (" + e.Reason + ")"
@@ -181,7 +186,7 @@ func unsentText(k *packet.Key) string {
 	whole := *k
 	whole.L4 = 1 // a description has its L4 header
 	switch {
-	case packet.Answerable(&whole):
+	case whole.Answerable():
 		return ""
 	case k.Fragment == packet.FragmentLater:
 		return "a later fragment"

@@ -15,6 +15,7 @@ type Policy struct {
 	Marks     []Chain // the mark program
 	Rules     []Rule  // in any order; Compile sorts by priority, stably
 	Neighbors []StaticNeighbor
+	ICMP      ICMPLimits
 
 	// ConsistentFragments has all fragments of a datagram decided like the first: see Snapshot.ConsistentFragments.
 	ConsistentFragments bool
@@ -32,6 +33,7 @@ type Port struct {
 	Addresses []netip.Prefix // the router's own, with their prefix lengths
 	MTU       uint16         // bytes of the IP packet; 0: not known, so nothing is too big
 	AnyMTU    bool           // MTU is assumed, not asked for: where the port exists, its netdev's counts
+	Redirects bool           // senders are told of shorter ways
 	Mode      string         // auto, zero-copy, copy, generic; empty in a VLAN
 
 	ReversePath ReversePath // check of the sources of what comes in here

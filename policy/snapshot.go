@@ -13,6 +13,7 @@ type Snapshot struct {
 	Generation  uint64 // 0 until published; higher is newer
 	Ports       []Port // logical ports, by the index that Key.Ingress and Verdict.Port hold
 	Adjacencies *fib.Adjacencies
+	ICMP        ICMPLimits
 
 	marks     program
 	rules     []rule

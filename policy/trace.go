@@ -264,9 +264,10 @@ func (t *Trace) addReturned(s *Snapshot, r result, in uint16, ok bool) {
 }
 
 func (t *Trace) addMTU(k *packet.Key, mtu uint16) {
-	detail := fmt.Sprintf("length %d, mtu %d", k.Length, mtu)
+	step := Step{Kind: "mtu", Result: "exceeded", Detail: fmt.Sprintf("length %d, mtu %d", k.Length, mtu)}
 	if k.Family == packet.IPv4 && !k.DontFragment {
-		detail += ", would have to be fragmented"
+		step.Result = "fragmented"
+		step.Detail += ": " + fragmentsText(fragments(k, mtu), mtu)
 	}
-	t.add(Step{Kind: "mtu", Result: "exceeded", Detail: detail})
+	t.add(step)
 }

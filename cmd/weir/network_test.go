@@ -122,10 +122,15 @@ func (e *end) addGateways() {
 }
 
 // linkLocal is the host's link-local address.
-func (e *end) linkLocal() (addr netip.Addr) {
-	e.n.t.Helper()
-	need(e.n.t, e.Do(func() error {
-		link, err := netlink.LinkByName(hostPort)
+func (e *end) linkLocal() netip.Addr { return linkLocalOf(e.n.t, e.Host, hostPort) }
+
+// routerLinkLocal is the router's link-local address on a port.
+func (n *network) routerLinkLocal(port string) netip.Addr { return linkLocalOf(n.t, n.router, port) }
+
+func linkLocalOf(t *testing.T, host *lab.Host, device string) (addr netip.Addr) {
+	t.Helper()
+	need(t, host.Do(func() error {
+		link, err := netlink.LinkByName(device)
 		if err != nil {
 			return err
 		}

@@ -141,7 +141,7 @@ func balance(t appliance.Totals) int64 {
 	for _, n := range t.Drops {
 		drops += n
 	}
-	return int64(t.Received+t.Generated) - int64(t.Transmitted+t.Punted+drops) - t.Waiting
+	return int64(t.Received+t.Generated+t.Fragments) - int64(t.Transmitted+t.Punted+t.Fragmented+drops) - t.Waiting
 }
 
 // imbalance says what does not add up in a state, nil if all does.

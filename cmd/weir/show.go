@@ -125,7 +125,11 @@ func countersText(s appliance.State) string {
 	t := s.Totals
 	text := degraded(s) + table(func(row func(...any)) {
 		row("received", t.Received)
-		row("generated", t.Generated, " ICMP errors of the router's own")
+		row("generated", t.Generated, " ICMP errors and TCP resets of the router's own")
+		if t.Fragmented > 0 {
+			row("fragments", t.Fragments, " made of those fragmented")
+			row("fragmented", t.Fragmented)
+		}
 		row("transmitted", t.Transmitted)
 		row("punted", t.Punted, " given to the kernel by the policy")
 		row("waiting", t.Waiting, " for a neighbour, or the first of their fragments")
@@ -134,7 +138,10 @@ func countersText(s appliance.State) string {
 			row("  "+reason, t.Drops[reason])
 		}
 		if t.ICMPLimited > 0 {
-			row("not answered", t.ICMPLimited, " ICMP rate limit")
+			row("not answered", t.ICMPLimited, " ICMP rate limit of a port")
+		}
+		if t.ICMPSpared > 0 {
+			row("not answered", t.ICMPSpared, " ICMP rate limit of a sender")
 		}
 	})
 	return text + table(func(row func(...any)) {

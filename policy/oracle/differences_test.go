@@ -86,13 +86,6 @@ var differences = []difference{
 		},
 	},
 	{
-		name: "fragmentation", of: asksWire,
-		why: "Linux cuts a packet that is too long and may be fragmented into pieces. weir drops and counts it, for now.",
-		applies: func(c *decision) bool {
-			return !c.key.DontFragment && c.tooLong()
-		},
-	},
-	{
 		name: "errors about later IPv6 fragments", of: asksWire,
 		why: "Linux sends them, and RFC 4443 section 2.4 (e) does not forbid it. weir sends no error about any fragment but the first, " +
 			"as RFC 1812 section 4.3.2.7 has it for IPv4.",
@@ -135,8 +128,8 @@ var differences = []difference{
 	},
 	{
 		name: "errors to link-local senders", of: asksWire,
-		why: "Linux sends them out of the port that the packet came in on, to a neighbour that it asks for; here none has that " +
-			"address. weir routes them as any other.",
+		why: "Linux looks for them in the tables too, among the routes out of the port that the packet came in on: where rules lead " +
+			"it to such a route before fe80::/64, as they often do here, a gateway gets the error. weir sends it to the neighbour.",
 		applies: func(c *decision) bool {
 			return c.p.src.Is6() && c.p.src.IsLinkLocalUnicast() && (c.mayFail() || len(c.ways()) > 1)
 		},

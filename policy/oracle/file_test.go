@@ -15,7 +15,7 @@ func (d *description) file() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("version: 1")
-	line("system: {hostname: %s, kernel-routes: %v}", d.Hostname, d.KernelRoutes)
+	line("system: {hostname: %s, kernel-routes: %v, icmp: {rate: 0, per-destination: {rate: 0}}}", d.Hostname, d.KernelRoutes)
 	line("default-rules: %v", d.defaults)
 	line("groups: {g1: 1, g2: 2}")
 	line("ports:")
@@ -29,7 +29,7 @@ func (d *description) file() string {
 		if p.GroupName != "" {
 			group = ", group: " + p.GroupName
 		}
-		line("  %s: {mtu: %d, addresses: [%s], reverse-path: %q, src-valid-mark: %v%s}", p.Name, p.MTU, strings.Join(list, ", "), p.ReversePath, p.SourceMark, group)
+		line("  %s: {mtu: %d, redirects: false, addresses: [%s], reverse-path: %q, src-valid-mark: %v%s}", p.Name, p.MTU, strings.Join(list, ", "), p.ReversePath, p.SourceMark, group)
 	}
 	line("neighbors:")
 	for i := range d.Neighbors {

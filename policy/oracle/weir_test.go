@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"bytes"
 	"context"
 	"math/rand/v2"
 	"os"
@@ -110,8 +109,7 @@ func (x *trial) compare(linux, weir []sighting) string {
 	if e.local || len(x.ways()) > 1 {
 		return ""
 	}
-	same := func(a, b sighting) bool { return a.port == b.port && bytes.Equal(x.comparable(a), x.comparable(b)) }
-	if !slices.EqualFunc(linux, weir, same) {
+	if !slices.EqualFunc(linux, weir, x.same) {
 		return "Linux and weir differ"
 	}
 	return ""
