@@ -5,7 +5,6 @@ package mgmt
 var unsupported = map[string]bool{
 	"assert": true,
 
-	"system.metrics":            true,
 	"system.ssh":                true,
 	"system.kernel-routes=true": true,
 
