@@ -17,6 +17,7 @@ type generation struct {
 	snap    *policy.Snapshot
 	lanes   []lane          // by worker
 	tallies []*policy.Tally // by worker, which writes it until it leaves for a generation with another one
+	taps    [][]tap         // by worker; nil: nobody captures
 }
 
 // lane is one worker's way through the ports.
@@ -30,6 +31,7 @@ type lane struct {
 type ingress struct {
 	queue  *rings.Queue
 	device uint16
+	drops  *dropCounters // of the device; the worker writes
 }
 
 type retired struct {
@@ -41,6 +43,7 @@ type retired struct {
 func (r *Router) publish(g *generation) uint64 {
 	r.epoch++
 	g.epoch = r.epoch
+	g.taps = r.taps(g.snap)
 	r.published.Store(g)
 	for _, w := range r.workers {
 		w.poller.Wake()

@@ -118,10 +118,12 @@ func (w *Worker) visitRooms() {
 		switch {
 		case a != nil && a.State == fib.Resolved:
 			for i, s := range w.empty(r) {
+				w.attribute(w.leaving[i].key.Ingress)
 				w.transmit(s.umem, s.frame, &w.leaving[i].key, a)
 			}
 		case a != nil && a.State == fib.Failed, w.now-r.since > int64(waitMax):
 			for i, s := range w.empty(r) {
+				w.attribute(w.leaving[i].key.Ingress)
 				w.unreachable(s.umem, s.frame, &w.leaving[i].key)
 			}
 		default:

@@ -25,13 +25,17 @@ type Worker struct {
 	gen        *generation
 	lane       *lane
 	tally      *policy.Tally
+	taps       []tap    // captures, mostly none
+	from       *ingress // what the packets at hand came in by, for those that are dropped; nil: nothing that is still there
+	fromPort   uint16   // likewise the logical port, where it is known without a look at the packet; else policy.None
 	batch      rings.Batch
 	frames     [rings.BatchSize]rings.Frame // what parsed, beside keys
 	keys       [rings.BatchSize]packet.Key
 	verdicts   [rings.BatchSize]policy.Verdict
 	ownKey     [1]packet.Key // of an answer of ours
 	ownVerdict [1]policy.Verdict
-	egress     []egress // by device index
+	seenKey    packet.Key // of a packet that is captured
+	egress     []egress   // by device index
 
 	rooms    waitingRooms
 	leaving  [seatsMax]seat // out of a room, on the way
@@ -58,7 +62,9 @@ type Worker struct {
 // egress gathers the packets of one batch that leave through one device.
 type egress struct {
 	queue  *rings.Queue
+	device uint16
 	frames [2 * rings.BatchSize]rings.Frame // a received packet makes at most one, a waiting room's release BatchSize more
+	from   [2 * rings.BatchSize]uint16      // logical port that each came in on, or policy.LocalOutput
 	n      int
 }
 
@@ -108,6 +114,12 @@ func (w *Worker) forward(in *ingress) int {
 		return 0
 	}
 	w.tick()
+	w.from, w.fromPort = in, policy.None
+	w.count.packets.Add(uint64(n))
+	w.count.batches.Add(1)
+	if w.taps != nil {
+		w.captureIn(in)
+	}
 	m := w.parse(in)
 	w.gen.snap.Decide(w.keys[:m], w.verdicts[:m], w.tally)
 	umem := in.queue.UMEM()
@@ -192,7 +204,7 @@ func (w *Worker) transmit(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib
 			return
 		}
 	}
-	out.frames[out.n] = f
+	out.frames[out.n], out.from[out.n] = f, k.Ingress
 	out.n++
 }
 
@@ -224,8 +236,11 @@ func (w *Worker) flush() {
 func (w *Worker) flushOne(out *egress) {
 	sent := out.queue.Transmit(out.frames[:out.n])
 	out.queue.Kick()
-	for _, f := range out.frames[sent:out.n] {
-		w.drop(out.queue.UMEM(), f, packet.TransmitFull) // full queue: drop and count, as a router does
+	if w.taps != nil {
+		w.captureOut(out, sent)
+	}
+	if sent < out.n {
+		w.dropRest(out, out.frames[sent:out.n])
 	}
 	out.n = 0
 	out.queue.Complete()
@@ -234,6 +249,12 @@ func (w *Worker) flushOne(out *egress) {
 // drop counts a packet that goes nowhere, and frees its chunk.
 func (w *Worker) drop(umem *rings.UMEM, f rings.Frame, reason packet.Reason) {
 	w.count.drops[reason].Add(1)
+	if w.from != nil {
+		w.from.drops[reason].Add(1)
+	}
+	if w.taps != nil {
+		w.captureDrop(umem.Bytes(f), reason)
+	}
 	umem.Free(f.Addr)
 }
 
@@ -263,19 +284,23 @@ func (w *Worker) follow() bool {
 
 func (w *Worker) adopt(g *generation) bool {
 	lane := &g.lanes[w.id]
+	w.from = nil
 	if w.gen != nil && w.gen.snap.Generation != g.snap.Generation {
 		w.move(w.gen.snap, g.snap)
 	}
 	changed := lane != w.lane
-	w.gen, w.lane, w.tally = g, lane, g.tallies[w.id]
+	w.gen, w.lane, w.tally, w.taps = g, lane, g.tallies[w.id], nil
+	if g.taps != nil {
+		w.taps = g.taps[w.id]
+	}
 	if changed {
 		for _, r := range lane.retired {
 			r.umem.Reclaim(r.id)
 		}
 		w.egress = w.egress[:0]
 		queues := make([]*rings.Queue, 0, len(lane.in)) // a change of ports, not the packet path
-		for _, q := range lane.out {
-			w.egress = append(w.egress, egress{queue: q})
+		for device, q := range lane.out {
+			w.egress = append(w.egress, egress{queue: q, device: uint16(device)})
 		}
 		for _, in := range lane.in {
 			in.queue.Refill() // before the control plane lets packets in
@@ -305,6 +330,7 @@ func (w *Worker) idle() {
 	w.count.sleeps.Add(1)
 	w.poller.Wait(sleepMax)
 	w.tick()
+	w.count.asleep.Add(uint64(w.now - now))
 	w.idler.Slept(time.Duration(w.now - now))
 	w.visitRooms()
 }
