@@ -216,18 +216,22 @@ func (w *Worker) hold(umem *rings.UMEM, f rings.Frame, k *packet.Key, d *datagra
 
 // release empties a hold: its fragments are decided on, in the order in which they came.
 func (w *Worker) release(h *hold) {
-	n := w.leave(h)
+	n, from, port := w.leave(h), w.from, w.fromPort
+	w.attribute(h.datagram.ingress)
 	for i := range n {
 		w.decide(h.umems[i], h.frames[i:i+1], h.keys[i:i+1], w.datagrams.verdicts[:])
 	}
+	w.from, w.fromPort = from, port
 }
 
 // giveUp empties a hold: its fragments are dropped.
 func (w *Worker) giveUp(h *hold, reason packet.Reason) {
-	n := w.leave(h)
+	n, from, port := w.leave(h), w.from, w.fromPort
+	w.attribute(h.datagram.ingress)
 	for i := range n {
 		w.drop(h.umems[i], h.frames[i], reason)
 	}
+	w.from, w.fromPort = from, port
 }
 
 // leave declares a hold empty, and returns how many fragments it had. They are still there: nothing that is done with a

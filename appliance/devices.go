@@ -18,6 +18,7 @@ type device struct {
 	port    *rings.Port
 	mode    string         // as configured
 	queues  []*rings.Queue // by NIC queue
+	drops   []dropCounters // of what came in by it, by worker
 	started bool
 }
 
@@ -177,11 +178,14 @@ func (r *Router) lanes(s *setup, gone []retired) []lane {
 		l := &lanes[i]
 		l.out = make([]*rings.Queue, len(s.devices))
 		for dev, d := range s.devices {
+			if d.drops == nil {
+				d.drops = make([]dropCounters, len(r.workers))
+			}
 			for nic, q := range d.queues {
 				if nic%len(r.workers) != i {
 					continue
 				}
-				l.in = append(l.in, ingress{queue: q, device: uint16(dev)})
+				l.in = append(l.in, ingress{queue: q, device: uint16(dev), drops: &d.drops[i]})
 				if l.out[dev] == nil {
 					l.out[dev] = q
 				}

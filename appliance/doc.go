@@ -16,7 +16,7 @@
 // for; router.go the life of a router; devices.go its ports; kernel.go and settings.go what it changes in the kernel and
 // how that is undone; kernelroutes.go the rules and routes that it is given; neighbors.go and waiting.go next hops;
 // datagrams.go the fragments of one; fragment.go what is cut; reject.go, redirect.go and limits.go what is answered, and how
-// often; tallies.go what the items of the policy have seen.
+// often. tallies.go, state.go, policystate.go, metrics.go, and capture.go with pcapng.go are for those who watch.
 //
 // What to beware of:
 //   - What a worker owns (its queues, UMEM, waiting rooms, fragments) nobody else touches while it runs. The control plane changes

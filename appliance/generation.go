@@ -19,6 +19,7 @@ type generation struct {
 	lanes   []lane          // by worker
 	tallies []*policy.Tally // by worker, which writes it until it leaves for a generation with another one
 	links   []netip.Addr    // link-local IPv6 address by logical port, the zero Addr where there is none; may be shorter than the ports
+	taps    [][]tap         // by worker; nil: nobody captures
 }
 
 // linkLocal is the router's own on a logical port, as the kernel has it.
@@ -40,6 +41,7 @@ type lane struct {
 type ingress struct {
 	queue  *rings.Queue
 	device uint16
+	drops  *dropCounters // of the device; the worker writes
 }
 
 type retired struct {
@@ -51,6 +53,7 @@ type retired struct {
 func (r *Router) publish(g *generation) uint64 {
 	r.epoch++
 	g.epoch = r.epoch
+	g.taps = r.taps(g.snap)
 	r.published.Store(g)
 	for _, w := range r.workers {
 		w.poller.Wake()

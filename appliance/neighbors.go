@@ -33,9 +33,13 @@ type kernelNeighbor struct {
 	ifindex int
 }
 
+// clockTick is the unit of time in the kernel's messages (USER_HZ, 100 a second on all that weir runs on).
+const clockTick = 10 * time.Millisecond
+
 type neighborEntry struct {
 	mac   [6]byte
-	state int // NUD_*
+	state int       // NUD_*
+	since time.Time // when the kernel told of it
 }
 
 func (t *neighborTable) init() {
@@ -75,7 +79,7 @@ func (t *neighborTable) learn(n *netlink.Neigh, gone bool) (kernelNeighbor, bool
 		delete(t.entries, key)
 		return key, had
 	}
-	e := neighborEntry{state: n.State}
+	e := neighborEntry{state: n.State, since: time.Now().Add(-time.Duration(n.Updated) * clockTick)}
 	copy(e.mac[:], n.HardwareAddr)
 	t.entries[key] = e
 	return key, !had || old.known() != e.known() || old.mac != e.mac

@@ -54,7 +54,9 @@ type Router struct {
 	neighbors neighborTable
 	links     map[int]link // by ifindex, of the running setup
 	tallies   tallies
-	past      past
+	captures  []*capture
+	started   int64    // monotonic, ns, when the workers began; 0: not yet
+	past      Traffic  // of queues that are closed
 	trouble   []string // what went wrong after the point of no return; State shows it
 	closed    bool
 }
@@ -414,6 +416,7 @@ func (r *Router) makeWorkers(s *setup) error {
 }
 
 func (r *Router) startWorkers() {
+	r.started = monotonic()
 	ctx, stop := context.WithCancel(context.Background())
 	stopAll := r.stop
 	r.stop = func() { stop(); stopAll() }

@@ -120,10 +120,12 @@ func (w *Worker) visitRooms() {
 		switch {
 		case a != nil && a.State == fib.Resolved:
 			for i, s := range w.empty(r) {
+				w.attribute(w.leaving[i].key.Ingress)
 				w.depart(s.umem, s.frame, &w.leaving[i].key, s.mtu, a)
 			}
 		case a != nil && a.State == fib.Failed, w.now-r.since > int64(waitMax):
 			for i, s := range w.empty(r) {
+				w.attribute(w.leaving[i].key.Ingress)
 				w.unreachable(s.umem, s.frame, &w.leaving[i].key)
 			}
 		default:

@@ -25,13 +25,17 @@ type Worker struct {
 	gen        *generation
 	lane       *lane
 	tally      *policy.Tally
+	taps       []tap    // captures, mostly none
+	from       *ingress // what the packets at hand came in by, for those that are dropped; nil: nothing that is still there
+	fromPort   uint16   // likewise the logical port, where it is known without a look at the packet; else policy.None
 	batch      rings.Batch
 	frames     [rings.BatchSize]rings.Frame // what parsed, beside keys
 	keys       [rings.BatchSize]packet.Key
 	verdicts   [rings.BatchSize]policy.Verdict
 	ownKey     [1]packet.Key // of an answer of ours
 	ownVerdict [1]policy.Verdict
-	egress     []egress // by device index
+	seenKey    packet.Key // of a packet that is captured
+	egress     []egress   // by device index
 
 	rooms     waitingRooms
 	leaving   [seatsMax]seat // out of a room, on the way
@@ -62,7 +66,9 @@ type Worker struct {
 // egress gathers the packets of one batch that leave through one device.
 type egress struct {
 	queue  *rings.Queue
+	device uint16
 	frames [2 * rings.BatchSize]rings.Frame // full before the end of a batch where fragments, answers or waiting rooms add to it: then it is flushed
+	from   [2 * rings.BatchSize]uint16      // logical port that each came in on, or policy.LocalOutput
 	n      int
 }
 
@@ -114,6 +120,12 @@ func (w *Worker) forward(in *ingress) int {
 		return 0
 	}
 	w.tick()
+	w.from, w.fromPort = in, policy.None
+	w.count.packets.Add(uint64(n))
+	w.count.batches.Add(1)
+	if w.taps != nil {
+		w.captureIn(in)
+	}
 	umem, m := in.queue.UMEM(), w.parse(in)
 	if w.gen.snap.ConsistentFragments() {
 		w.decideFragments(umem, m)
@@ -218,7 +230,7 @@ func (w *Worker) transmit(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib
 			return
 		}
 	}
-	out.frames[out.n] = f
+	out.frames[out.n], out.from[out.n] = f, k.Ingress
 	out.n++
 }
 
@@ -250,8 +262,11 @@ func (w *Worker) flush() {
 func (w *Worker) flushOne(out *egress) {
 	sent := out.queue.Transmit(out.frames[:out.n])
 	out.queue.Kick()
-	for _, f := range out.frames[sent:out.n] {
-		w.drop(out.queue.UMEM(), f, packet.TransmitFull) // full queue: drop and count, as a router does
+	if w.taps != nil {
+		w.captureOut(out, sent)
+	}
+	if sent < out.n {
+		w.dropRest(out, out.frames[sent:out.n])
 	}
 	out.n = 0
 	out.queue.Complete()
@@ -260,6 +275,12 @@ func (w *Worker) flushOne(out *egress) {
 // drop counts a packet that goes nowhere, and frees its chunk.
 func (w *Worker) drop(umem *rings.UMEM, f rings.Frame, reason packet.Reason) {
 	w.count.drops[reason].Add(1)
+	if w.from != nil {
+		w.from.drops[reason].Add(1)
+	}
+	if w.taps != nil {
+		w.captureDrop(umem.Bytes(f), reason)
+	}
 	umem.Free(f.Addr)
 }
 
@@ -289,19 +310,23 @@ func (w *Worker) follow() bool {
 
 func (w *Worker) adopt(g *generation) bool {
 	lane := &g.lanes[w.id]
+	w.from = nil
 	if w.gen != nil && w.gen.snap.Generation != g.snap.Generation {
 		w.move(w.gen.snap, g.snap)
 	}
 	changed := lane != w.lane
-	w.gen, w.lane, w.tally = g, lane, g.tallies[w.id]
+	w.gen, w.lane, w.tally, w.taps = g, lane, g.tallies[w.id], nil
+	if g.taps != nil {
+		w.taps = g.taps[w.id]
+	}
 	if changed {
 		for _, r := range lane.retired {
 			r.umem.Reclaim(r.id)
 		}
 		w.egress = w.egress[:0]
 		queues := make([]*rings.Queue, 0, len(lane.in)) // a change of ports, not the packet path
-		for _, q := range lane.out {
-			w.egress = append(w.egress, egress{queue: q})
+		for device, q := range lane.out {
+			w.egress = append(w.egress, egress{queue: q, device: uint16(device)})
 		}
 		for _, in := range lane.in {
 			in.queue.Refill() // before the control plane lets packets in
@@ -331,6 +356,7 @@ func (w *Worker) idle() {
 	w.count.sleeps.Add(1)
 	w.poller.Wait(sleepMax)
 	w.tick()
+	w.count.asleep.Add(uint64(w.now - now))
 	w.idler.Slept(time.Duration(w.now - now))
 	w.visitRooms()
 }

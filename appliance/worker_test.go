@@ -47,12 +47,29 @@ func everyPath(p *policy.Policy) {
 	p.Tables[0].Routes = append(p.Tables[0].Routes, fib.Route{Prefix: prefix("192.0.2.55/32"), Action: fib.Local}) // not an address of the kernel's
 }
 
-// TestPacketPathDoesNotAllocate covers every way through the worker, and where each ends.
+// TestPacketPathDoesNotAllocate covers every way through the worker, and where each ends; with nobody watching, while packets are
+// captured, and while there is no room for those.
 func TestPacketPathDoesNotAllocate(t *testing.T) {
+	for name, o := range map[string]*CaptureOptions{
+		"nobody watches": nil,
+		"captured":       {In: true, Out: true, Dropped: true, SnapLength: 128}, // there is room for all
+		"no room":        {In: true, Out: true, Dropped: true, SnapLength: frameMax},
+		"filtered":       {In: true, Out: true, Dropped: true, Filter: []string{"src=10.0.0.2,fd00::/16", "sport=1000", "ttl!=7", "iif=em0"}},
+	} {
+		t.Run(name, func(t *testing.T) { everyPathWithoutAllocation(t, o) })
+	}
+}
+
+func everyPathWithoutAllocation(t *testing.T, o *CaptureOptions) {
 	g := newRig(t, 2, false, everyPath)
 	g.setup.snap = g.setup.snap.WithAdjacencies(g.setup.snap.Adjacencies.With(fib.Adjacency{
 		Neighbor: fib.Neighbor{Addr: addr("10.0.1.4"), Port: 1}, Device: 1, MTU: 1400, State: fib.Failed,
 	}))
+	var watch *capture
+	if o != nil {
+		watch = newCapture(*o, 1)
+		g.router.captures = append(g.router.captures, watch)
+	}
 	g.publish()
 	w := g.w
 	const host4, host6 = "10.0.0.2", "fd00::2"
@@ -147,8 +164,12 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 			if c.before != nil {
 				c.before()
 			}
+			if o != nil && o.SnapLength == 128 {
+				watch.seen() // all that came before
+			}
 			const runs = 4
 			g.inject(0, repeat(g.frame(0, c.p), (runs+1)*rings.BatchSize)...)
+			packets, byPort := w.count.packets.Load(), portDrops(g, c.reason)
 			punts, sent, dropped := w.count.punted.Load(), transmitted(g), w.count.drops[c.reason].Load()
 			if n := testing.AllocsPerRun(runs, func() {
 				if c.each != nil {
@@ -174,8 +195,24 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 					t.Errorf("%d packets transmitted, expected %d", got, want)
 				}
 			default:
-				if got := w.count.drops[c.reason].Load() - dropped; got < runs {
+				got := w.count.drops[c.reason].Load() - dropped
+				if got < runs {
 					t.Errorf("%d packets dropped as %v", got, c.reason)
+				}
+				if n := portDrops(g, c.reason) - byPort; n != got {
+					t.Errorf("%d packets of %d dropped as %v are counted for the port", n, got, c.reason)
+				}
+			}
+			if o != nil && o.SnapLength == 128 {
+				s := watch.seen()
+				if n := w.count.packets.Load() - packets; s.in != n {
+					t.Errorf("%d packets of %d captured as they came in", s.in, n)
+				}
+				if n := transmitted(g) - sent; s.out != n {
+					t.Errorf("%d packets of %d captured as they went out", s.out, n)
+				}
+				if n := portDrops(g, c.reason) - byPort; s.drops[c.reason] != n {
+					t.Errorf("%d packets of %d captured as they were dropped", s.drops[c.reason], n)
 				}
 			}
 			if b := g.balance(); b != 0 {
@@ -184,6 +221,64 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 			g.census()
 		})
 	}
+	if o != nil && o.SnapLength == frameMax {
+		want := w.count.packets.Load() + transmitted(g)
+		for reason := range packet.End {
+			want += portDrops(g, reason)
+		}
+		s := watch.seen()
+		if s.lost == 0 || s.total()+s.lost != want {
+			t.Errorf("captured %d packets, lost %d, of %d", s.total(), s.lost, want)
+		}
+	}
+	if o != nil && len(o.Filter) > 0 {
+		if s := watch.seen(); s.in == 0 || s.out == 0 || s.drops[packet.Blackhole] == 0 || s.drops[packet.BadChecksum] > 0 || s.drops[packet.Martian] > 0 {
+			t.Errorf("filtered: %+v", s)
+		}
+	}
+}
+
+// portDrops is what was dropped for a reason of what came in by any port.
+func portDrops(g *rig, reason packet.Reason) (n uint64) {
+	for _, d := range g.devices {
+		n += d.drops[0][reason].Load()
+	}
+	return n
+}
+
+// seen is what a capture has taken.
+type seen struct {
+	in, out, lost uint64
+	drops         map[packet.Reason]uint64
+}
+
+func (s seen) total() uint64 {
+	n := s.in + s.out
+	for _, d := range s.drops {
+		n += d
+	}
+	return n
+}
+
+// seen empties the rings.
+func (c *capture) seen() seen {
+	s := seen{drops: map[packet.Reason]uint64{}}
+	for _, ring := range c.rings {
+		ring.queue.drain(func(p *captured) {
+			switch p.point {
+			case pointIn:
+				s.in++
+			case pointOut:
+				s.out++
+			case pointDrop:
+				s.drops[p.reason]++
+			}
+		})
+		for i := range ring.lost {
+			s.lost += ring.lost[i].Load()
+		}
+	}
+	return s
 }
 
 func repeat(f []byte, n int) [][]byte {

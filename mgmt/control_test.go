@@ -250,7 +250,7 @@ func FuzzRequest(f *testing.F) {
 		case strings.ContainsRune(line, '\n'):
 			t.Fatalf("%q is more than a line", line)
 		}
-		output, status := root.execute(t.Context(), line)
+		output, status := root.execute(t.Context(), line, nil)
 		if status != StatusOK && status != StatusRefused && status != StatusBadCommand {
 			t.Errorf("%q: status %d", line, status)
 		}

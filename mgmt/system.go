@@ -1,6 +1,7 @@
 package mgmt
 
 import (
+	"net/netip"
 	"slices"
 
 	"weir/policy"
@@ -10,6 +11,7 @@ import (
 type System struct {
 	Hostname string // empty: leave the machine's alone
 	Workers  []int  // CPUs of the workers, in the order of the file; nil is auto: all CPUs but one
+	Metrics  string // address and port that metrics are served on; empty: nowhere
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
@@ -34,6 +36,10 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.decodeWorkers(v, p)
 		case "icmp":
 			d.decodeICMPLimits(v, p)
+		case "metrics":
+			has := false
+			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) { d.system.Metrics, has = d.listenAddress(v, p), true })
+			d.required(v, p, "listen", has || !isMapping)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
 		case "multipath-hash":
@@ -42,6 +48,23 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			}
 		}
 	})
+}
+
+var metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
+
+// listenAddress returns an address and port to listen on, or empty text.
+func (d *decoder) listenAddress(n *node, p *path) string {
+	const what = "an address and a port such as 127.0.0.1:9550 or [::1]:9550"
+	text, ok := d.text(n, p, what)
+	if !ok {
+		return ""
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Port() == 0 {
+		d.errorf(n.at, p, "expected %s, found %s", what, n)
+		return ""
+	}
+	return at.String()
 }
 
 func (d *decoder) decodeWorkers(n *node, p *path) {

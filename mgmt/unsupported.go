@@ -5,8 +5,7 @@ package mgmt
 var unsupported = map[string]bool{
 	"assert": true,
 
-	"system.metrics": true,
-	"system.ssh":     true,
+	"system.ssh": true,
 }
 
 const notSupported = "not supported by this version of weir"

@@ -175,8 +175,9 @@ func (w *weir) rest() appliance.State {
 		var sleeps []uint64
 		for i := range s.Workers { // they go on
 			sleeps = append(sleeps, s.Workers[i].Sleeps)
-			s.Workers[i].Sleeps = 0
+			s.Workers[i].Sleeps, s.Workers[i].Asleep, s.Workers[i].Uptime = 0, 0, 0
 		}
+		s.Uptime = 0
 		text := string(must[[]byte](w.t)(json.Marshal(s)))
 		same := text == last
 		last = text

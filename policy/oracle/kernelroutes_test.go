@@ -81,7 +81,7 @@ func (w *weir) awaitKernel(t *testing.T, d *description) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for ctx := testContext(t); ; {
-		out, err := exec.CommandContext(ctx, w.binary, "show", "--control", w.control, "workers", "|", "json").Output()
+		out, err := exec.CommandContext(ctx, w.binary, "show", "--control", w.control, "counters", "|", "json").Output()
 		check(t, err)
 		var s state
 		check(t, json.Unmarshal(out, &s))
