@@ -38,15 +38,19 @@ func (r *Router) applySettings(s *setup) error {
 
 func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 	d := s.devices[p.Device]
-	parent := d.port
+	if d.absent {
+		return 0, nil
+	}
 	link, err := netlink.LinkByName(p.Name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) && p.VLAN != 0 {
-		link, err = r.makeVLAN(s, p, parent)
+		link, err = r.makeVLAN(s, p, d.port)
 		if errors.Is(err, unix.EOPNOTSUPP) {
-			r.log.Warn("the kernel has no VLANs (module 8021q): this port has static neighbours only, and no addresses",
-				zap.String("port", p.Name))
+			if !s.refit {
+				r.log.Warn("the kernel has no VLANs (module 8021q): this port has static neighbours only, and no addresses",
+					zap.String("port", p.Name))
+			}
 			if p.AnyMTU {
-				p.MTU = uint16(min(parent.MTU, 65535))
+				p.MTU = s.snap.Ports[p.Device].MTU
 			}
 			return 0, nil
 		}
@@ -58,17 +62,25 @@ func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 	if err := r.applyMTU(s, p, link); err != nil {
 		return 0, err
 	}
-	if size := s.chunk(d); size != 0 && int(p.MTU) > rings.MaxMTU(size) {
-		return 0, fmt.Errorf("MTU %d: the running frames of %d bytes carry at most %d; restart weir for larger ones", p.MTU, size, rings.MaxMTU(size))
+	if size := r.chunk(d); size != 0 && int(p.MTU) > rings.MaxMTU(size) {
+		err := fmt.Errorf("MTU %d: the running frames of %d bytes carry at most %d; restart weir for larger ones", p.MTU, size, rings.MaxMTU(size))
+		if !s.keeps(d) {
+			return 0, err
+		}
+		s.reasons[d], p.MTU = err.Error(), uint16(rings.MaxMTU(size)) // raised by hand: what fits goes on
 	}
 	s.want(link, setting{Kind: settingUp})
-	if a.Flags&net.FlagUp == 0 {
+	if a.Flags&net.FlagUp == 0 && !s.keeps(d) && !d.again {
 		if err := r.set(s, link, setting{Kind: settingUp}, func() error { return netlink.LinkSetUp(link) }); err != nil {
 			return 0, err
 		}
 	}
 	return a.Index, r.applyAddresses(s, p, link)
 }
+
+// keeps reports whether the device stays what it was: then what was done to it by hand is only undone where the
+// configuration says otherwise, and a link that somebody has set down stays down.
+func (s *setup) keeps(d *device) bool { return s.refit && !slices.Contains(s.opened, d) }
 
 // applyMTU sets the MTU if the configuration gives one, and takes the netdev's own if not.
 func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
@@ -90,6 +102,9 @@ func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
 	change := func(mtu int) error { return netlink.LinkSetMTU(link, mtu) }
 	if ours == nil {
 		return r.set(s, link, set, func() error { return change(int(p.MTU)) })
+	}
+	if s.kernel != nil {
+		r.log.Warn("changed by hand, put back", zap.Stringer("setting", set))
 	}
 	if err := change(int(p.MTU)); err != nil { // Was stays what it was before weir came
 		return fmt.Errorf("set MTU %d: %w", p.MTU, err)
@@ -148,6 +163,9 @@ func (r *Router) applyNeighbors(s *setup) error {
 		set := setting{Kind: settingNeighbor, Port: link.Attrs().Name, Ifindex: link.Attrs().Index,
 			Value: fmt.Sprintf("%s %s", n.Neighbor.Addr, net.HardwareAddr(n.DstMAC[:]))}
 		s.want(link, set)
+		if s.kernel != nil && s.kernel.hasNeighbor(s, n) {
+			continue
+		}
 		neighbor, err := parseNeighbor(set)
 		if err != nil {
 			return err
@@ -170,6 +188,9 @@ func (r *Router) set(s *setup, link netlink.Link, t setting, do func() error) er
 	t.Port, t.Ifindex = link.Attrs().Name, link.Attrs().Index
 	s.want(link, t)
 	if r.settings.find(t) != nil {
+		if s.kernel != nil {
+			r.log.Warn("changed by hand, put back", zap.Stringer("setting", t))
+		}
 		return do()
 	}
 	if err := r.settings.add(t, do); err != nil {
@@ -179,10 +200,14 @@ func (r *Router) set(s *setup, link netlink.Link, t setting, do func() error) er
 	return nil
 }
 
-// chunk is the chunk size that a device's packets are received into, 0 if that is not decided yet.
-func (s *setup) chunk(d *device) int {
-	if len(d.queues) == 0 {
+// chunk is the size of the chunks that a device's packets are received into, 0 if that is not decided yet.
+func (r *Router) chunk(d *device) int {
+	kind := umemCopy
+	if d.port.WantsZeroCopy() {
+		kind = umemZeroCopy
+	}
+	if len(r.workers) == 0 || r.workers[0].umems[kind] == nil {
 		return 0
 	}
-	return d.queues[0].UMEM().FrameSize()
+	return r.workers[0].umems[kind].FrameSize()
 }

@@ -3,6 +3,8 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
@@ -11,7 +13,7 @@ import (
 	"weir/fib"
 )
 
-// watchLinks follows the ports' links: their MAC addresses, and for the log whether they are up.
+// watchLinks follows the netdevs: their MAC addresses, whether they are up, and whether they still are what the ports need.
 func (r *Router) watchLinks(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -23,33 +25,46 @@ func (r *Router) watchLinks(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	up := make(map[int]bool)
+	tick := time.NewTicker(refitEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-tick.C:
+			r.refit()
 		case u, ok := <-updates:
 			if !ok {
 				return fmt.Errorf("receive: %w", failure)
 			}
-			r.linkChanged(u.Attrs(), up)
+			r.linkChanged(u.Attrs(), u.Header.Type == unix.RTM_DELLINK)
+			if len(updates) == 0 {
+				r.refit()
+			}
 		}
 	}
 }
 
-// linkChanged takes in what the kernel says of a link. up has those that were up when it last spoke of them.
-func (r *Router) linkChanged(a *netlink.LinkAttrs, up map[int]bool) {
-	running := a.RawFlags&unix.IFF_RUNNING != 0
-	was, seen := up[a.Index]
-	up[a.Index] = running
+// linkChanged takes in what the kernel says of a link.
+func (r *Router) linkChanged(a *netlink.LinkAttrs, gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d := r.deviceOf(a.Index)
-	if d == nil {
+	was, seen := r.flags[a.Index]
+	if r.flags[a.Index] = a.RawFlags; gone {
+		delete(r.flags, a.Index)
+	}
+	if r.running == nil {
 		return
 	}
-	if seen && was != running {
-		r.log.Info("link", zap.String("port", a.Name), zap.Bool("up", running))
+	if _, ours := r.running.snap.PortByName(a.Name); ours || slices.Contains(r.running.ifindex, a.Index) {
+		r.misfit = true
+	}
+	d := r.deviceOf(a.Index)
+	if d == nil || gone {
+		return
+	}
+	if up := a.RawFlags&unix.IFF_RUNNING != 0; seen && up != (was&unix.IFF_RUNNING != 0) {
+		r.log.Info("link", zap.String("port", a.Name), zap.Bool("up", up))
 	}
 	if len(a.HardwareAddr) == 6 && d.port.MAC.String() != a.HardwareAddr.String() {
 		r.macChanged(d, a.HardwareAddr)

@@ -160,10 +160,11 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 			}
 			n := fib.Neighbor{Addr: key.addr, Port: uint16(port)}
 			i, known := s.snap.Adjacencies.Find(n)
+			e, exists := r.neighbors.entries[key]
 			if known && s.snap.Adjacencies.At(i).Static {
+				r.misfit = r.misfit || !exists
 				continue
 			}
-			e, exists := r.neighbors.entries[key]
 			switch {
 			case exists && (known || e.known() != fib.Incomplete):
 				set = append(set, s.adjacency(n, e))
@@ -318,9 +319,12 @@ func (r *Router) refresh() {
 
 // ownChanged follows the kernel's addresses.
 func (r *Router) ownChanged(addrs []netip.Addr) {
-	if err := r.steer.SetOwn(addrs); err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	err := r.steer.SetOwn(addrs)
+	r.mu.Lock()
+	if err != nil {
 		r.fail("follow own addresses", err)
 	}
+	r.misfit = true // one that the configuration gives may be gone
+	r.mu.Unlock()
+	r.refit()
 }

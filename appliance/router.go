@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"weir/fib"
 	"weir/policy"
 	"weir/rings"
 )
@@ -52,7 +53,10 @@ type Router struct {
 	neighbors neighborTable
 	tallies   tallies
 	past      past
-	trouble   []string // what went wrong after the point of no return; State shows it
+	refitted  time.Time
+	flags     map[int]uint32 // of the kernel's links, IFF_*
+	misfit    bool           // a netdev may not be as the running setup takes it to be: refit looks
+	trouble   []string       // what went wrong after the point of no return; State shows it
 	closed    bool
 }
 
@@ -63,9 +67,13 @@ type setup struct {
 	ifindex []int     // of the kernel's netdev, by logical port; 0 where the kernel has none
 	opened  []*device // those of devices that this setup opened
 	desired []setting
-	added   []setting      // settings that this setup made
-	revert  []func() error // takes back the settings that it changed
-	fixed   uint32         // adjacencies below this index are the snapshot's own: routes refer to them
+	added   []setting          // settings that this setup made
+	revert  []func() error     // takes back the settings that it changed
+	base    *fib.Adjacencies   // the snapshot's own: routes refer to them
+	fixed   uint32             // their number: they have the indexes below it
+	reasons map[*device]string // of a refit: why devices are not as configured
+	kernel  *kernelView        // of a refit that mends: what is there
+	refit   bool               // made while it runs, for netdevs that changed: what is by hand on those that stay is left
 }
 
 // ErrNotPrepared is returned by Publish without a Prepare before it.
@@ -82,7 +90,7 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	if err := kernelFits(); err != nil {
 		return nil, err
 	}
-	r := &Router{options: options, log: log}
+	r := &Router{options: options, log: log, flags: make(map[int]uint32)}
 	r.neighbors.init()
 	var err error
 	if r.tun, err = openPunt(); err != nil { // first of all: it is also what a namespace has one router by
@@ -140,7 +148,7 @@ func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
 	if r.prepared != nil {
 		r.abort()
 	}
-	s := &setup{snap: snap, fixed: uint32(snap.Adjacencies.Len())}
+	s := &setup{snap: snap, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
 	defer func() {
 		if err != nil {
 			r.undo(s)

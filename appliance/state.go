@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"weir/fib"
 	"weir/policy"
 	"weir/policy/packet"
@@ -36,6 +38,8 @@ type Totals struct {
 // PortState is one netdev.
 type PortState struct {
 	Name    string            `json:"name"`
+	State   string            `json:"state"`            // up, down, or absent: no netdev to open
+	Reason  string            `json:"reason,omitempty"` // why it is not up, or not as configured
 	Mode    string            `json:"mode"`
 	XDP     string            `json:"xdp"`
 	Driver  string            `json:"driver"`
@@ -98,6 +102,11 @@ func (r *Router) State() State {
 				t.Transmitted += q.Transmitted
 			}
 			st.Ports = append(st.Ports, p)
+			for _, reason := range []string{d.reason, d.unserved} {
+				if reason != "" {
+					st.Trouble = append(st.Trouble, "port "+p.Name+": "+reason)
+				}
+			}
 		}
 		st.Neighbors = neighborStates(s.snap)
 	}
@@ -121,6 +130,11 @@ func (r *Router) State() State {
 
 func (r *Router) portState(d *device) PortState {
 	p := PortState{Name: d.port.Name, Mode: d.port.Mode().String(), XDP: d.port.XDP, Driver: d.port.Driver, Steered: make(map[string]uint64)}
+	p.State, p.Reason = r.linkState(d)
+	if d.absent {
+		p.Mode = d.mode
+		return p
+	}
 	for i, q := range d.queues {
 		s := q.Stats()
 		state := QueueState{Queue: q.Index, Worker: i % len(r.workers), Received: s.Received, Transmitted: s.Transmitted,
@@ -134,6 +148,24 @@ func (r *Router) portState(d *device) PortState {
 		p.Steered = c
 	}
 	return p
+}
+
+// linkState is whether packets can pass a device, and why not, or not as they should.
+func (r *Router) linkState(d *device) (state, reason string) {
+	flags, known := r.flags[d.port.Ifindex]
+	switch {
+	case d.absent:
+		return "absent", d.reason
+	case !known:
+		return "down", "the kernel has not told of it yet"
+	case flags&unix.IFF_UP == 0:
+		return "down", "set down (ip link set " + d.port.Name + " up)"
+	case flags&unix.IFF_RUNNING == 0:
+		return "down", "no carrier"
+	case d.reason != "":
+		return "up", d.reason
+	}
+	return "up", d.unserved
 }
 
 func neighborStates(snap *policy.Snapshot) (list []NeighborState) {

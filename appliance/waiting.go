@@ -39,6 +39,10 @@ type seat struct {
 
 // wait seats a packet in the room of its next hop. The first one makes the control plane resolve it.
 func (w *Worker) wait(umem *rings.UMEM, f rings.Frame, k *packet.Key, n fib.Neighbor) {
+	if w.egress[w.gen.snap.Ports[n.Port].Device].queue == nil { // an absent port: there is nobody to wait for
+		w.drop(umem, f, packet.PortDown)
+		return
+	}
 	r := w.rooms.find(n)
 	if r == nil || r.n == seatsMax {
 		w.drop(umem, f, packet.NeighborPending)

@@ -147,15 +147,24 @@ func countersText(s appliance.State) string {
 }
 
 func portsText(s appliance.State) string {
-	return degraded(s) + table(func(row func(...any)) {
-		row("PORT", "MODE", "XDP", "DRIVER", "QUEUE", "WORKER", "RECEIVED", "TRANSMITTED", "KICKS", "RING FULL", "NO FILL", "ERRNO")
+	reasons := ""
+	for _, p := range s.Ports {
+		if p.Reason != "" {
+			reasons += fmt.Sprintf("%s is %s: %s\n", p.Name, p.State, p.Reason)
+		}
+	}
+	return degraded(s) + reasons + table(func(row func(...any)) {
+		row("PORT", "STATE", "MODE", "XDP", "DRIVER", "QUEUE", "WORKER", "RECEIVED", "TRANSMITTED", "KICKS", "RING FULL", "NO FILL", "ERRNO")
 		for _, p := range s.Ports {
 			for _, q := range p.Queues {
 				var errnos []string
 				for _, name := range slices.Sorted(maps.Keys(q.Errno)) {
 					errnos = append(errnos, fmt.Sprintf("%s %d", name, q.Errno[name]))
 				}
-				row(p.Name, p.Mode, p.XDP, p.Driver, q.Queue, q.Worker, q.Received, q.Transmitted, q.Kicks, q.RingFull, q.NoFill, strings.Join(errnos, ", "))
+				row(p.Name, p.State, p.Mode, p.XDP, p.Driver, q.Queue, q.Worker, q.Received, q.Transmitted, q.Kicks, q.RingFull, q.NoFill, strings.Join(errnos, ", "))
+			}
+			if len(p.Queues) == 0 {
+				row(p.Name, p.State, p.Mode)
 			}
 		}
 	})
