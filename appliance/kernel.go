@@ -148,7 +148,7 @@ func (r *Router) applyAddresses(s *setup, p *policy.Port, link netlink.Link) err
 	return nil
 }
 
-// applyNeighbors gives the kernel the static neighbours too, for what the router itself sends.
+// applyNeighbors gives the kernel the static neighbours too, for what the router itself sends, and the gateways to manage.
 func (r *Router) applyNeighbors(s *setup) error {
 	all := s.snap.Adjacencies
 	for i := range uint32(all.Len()) {
@@ -174,7 +174,7 @@ func (r *Router) applyNeighbors(s *setup) error {
 			return err
 		}
 	}
-	return nil
+	return r.applyGateways(s)
 }
 
 // want notes that the setup needs a setting, whoever made it.

@@ -65,6 +65,9 @@ func (r *Router) linkChanged(a *netlink.LinkAttrs, gone bool) {
 	}
 	if up := a.RawFlags&unix.IFF_RUNNING != 0; seen && up != (was&unix.IFF_RUNNING != 0) {
 		r.log.Info("link", zap.String("port", a.Name), zap.Bool("up", up))
+		if up {
+			r.askForGateways(r.running)
+		}
 	}
 	if len(a.HardwareAddr) == 6 && d.port.MAC.String() != a.HardwareAddr.String() {
 		r.macChanged(d, a.HardwareAddr)

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,7 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 		requests: newSPSC[fib.Neighbor](256),
 		punts:    newSPSC[punt](256),
 		used:     make([]atomic.Uint32, adjacenciesMax),
+		rooms:    waitingRooms{knocks: make([]uint32, knocked), seed: rand.Uint64()},
 		idler:    rings.Idler{Spin: r.options.IdleSpin},
 		adopted:  make(chan struct{}, 1),
 		done:     make(chan struct{}),

@@ -48,6 +48,9 @@ type Adjacencies struct {
 // Adjacency, whose neighbour's address is invalid.
 func (a *Adjacencies) Len() int { return len(a.list) }
 
+// Known is the number of neighbours.
+func (a *Adjacencies) Known() int { return len(a.index) }
+
 // At returns adjacency i, which must be below Len. The result must not be written to.
 func (a *Adjacencies) At(i uint32) *Adjacency { return &a.list[i] }
 
