@@ -43,7 +43,7 @@ func (r *Router) applyPort(s *setup, p *policy.Port) (ifindex int, err error) {
 	}
 	link, err := netlink.LinkByName(p.Name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) && p.VLAN != 0 {
-		link, err = r.makeVLAN(s, p, d.port)
+		link, err = r.makeVLAN(s, p)
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			if !s.refit {
 				r.log.Warn("the kernel has no VLANs (module 8021q): this port has static neighbours only, and no addresses",
@@ -113,11 +113,28 @@ func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
 	return nil
 }
 
-func (r *Router) makeVLAN(s *setup, p *policy.Port, parent *rings.Port) (netlink.Link, error) {
+// makeVLAN makes the netdev of a VLAN, on that of the VLAN that it is within, or of the device.
+func (r *Router) makeVLAN(s *setup, p *policy.Port) (netlink.Link, error) {
+	parent := s.devices[p.Device].port
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.ParentIndex = p.Name, parent.Ifindex
-	if err := netlink.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: int(p.VLAN), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}); err != nil {
-		return nil, fmt.Errorf("make VLAN %d of %s: %w", p.VLAN, parent.Name, err)
+	v := &netlink.Vlan{LinkAttrs: attrs, VlanId: int(p.VLAN), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
+	if p.Service {
+		v.VlanProtocol = netlink.VLAN_PROTOCOL_8021AD
+	}
+	if p.Inner != 0 {
+		v.VlanId, v.VlanProtocol, v.ParentIndex = int(p.Inner), netlink.VLAN_PROTOCOL_8021Q, 0
+		for i := range s.ifindex { // the outer one comes before those within it
+			if outer := &s.snap.Ports[i]; outer.Device == p.Device && outer.VLAN == p.VLAN && outer.Inner == 0 {
+				v.ParentIndex = s.ifindex[i]
+			}
+		}
+		if v.ParentIndex == 0 {
+			return nil, unix.EOPNOTSUPP // nor has the kernel the outer one
+		}
+	}
+	if err := netlink.LinkAdd(v); err != nil {
+		return nil, fmt.Errorf("make VLAN %d of %s: %w", v.VlanId, parent.Name, err)
 	}
 	link, err := netlink.LinkByName(p.Name)
 	if err != nil {

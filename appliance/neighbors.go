@@ -246,10 +246,8 @@ func (s *setup) adjacency(n fib.Neighbor, e neighborEntry) fib.Adjacency {
 // link is an adjacency without what is known of the neighbour: all that follows from its port.
 func (s *setup) link(n fib.Neighbor) fib.Adjacency {
 	p := &s.snap.Ports[n.Port]
-	a := fib.Adjacency{Neighbor: n, Device: p.Device, MTU: p.MTU, SrcMAC: [6]byte(s.devices[p.Device].port.MAC)}
-	if p.VLAN != 0 {
-		a.VLAN[0], a.Tags = p.VLAN, 1
-	}
+	a := fib.Adjacency{Neighbor: n, SrcMAC: [6]byte(s.devices[p.Device].port.MAC)}
+	p.Wire(&a)
 	return a
 }
 

@@ -197,6 +197,7 @@ type packetOf struct {
 	size     int   // of the payload; 0: 32
 	df       bool
 	tag      uint16
+	inner    uint16 // a second one
 	breakSum bool
 }
 
@@ -230,6 +231,11 @@ func (g *rig) frame(port int, p packetOf) []byte {
 	if p.tag != 0 {
 		stack = append(stack, &layers.Dot1Q{VLANIdentifier: p.tag, Type: eth.EthernetType})
 		eth.EthernetType = layers.EthernetTypeDot1Q
+	}
+	if p.inner != 0 {
+		outer := stack[1].(*layers.Dot1Q)
+		stack = append(stack, &layers.Dot1Q{VLANIdentifier: p.inner, Type: outer.Type})
+		outer.Type = layers.EthernetTypeDot1Q
 	}
 	payload := make([]byte, p.size)
 	for i := range payload {

@@ -181,7 +181,7 @@ func (w *Worker) transmit(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib
 		w.flushOne(out)
 	}
 	chunk, start := umem.Chunk(f)
-	link := packet.Link{Dst: a.DstMAC, Src: a.SrcMAC, VLAN: a.VLAN, Tags: a.Tags}
+	link := packet.Link{Dst: a.DstMAC, Src: a.SrcMAC, VLAN: a.VLAN, Tags: a.Tags, Service: a.Service}
 	newStart, length, ok := packet.Encap(chunk, start, int(f.Len), k, &link)
 	if !ok {
 		w.drop(umem, f, packet.NoFrame)

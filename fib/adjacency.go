@@ -25,6 +25,7 @@ type Adjacency struct {
 	SrcMAC   [6]byte
 	VLAN     [2]uint16 // VLAN identifiers to push, outer first
 	Tags     uint8     // how many
+	Service  bool      // the outer one is an S-TAG (0x88a8)
 	State    NeighborState
 	Static   bool // from the configuration: never resolved, never failed
 }
