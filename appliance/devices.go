@@ -22,8 +22,8 @@ type device struct {
 	started  bool
 	absent   bool   // the netdev is not there, or cannot be opened: packets to it are dropped, it has no queues
 	reason   string // what keeps it from being as configured, and what to do; "": nothing
-	again    bool   // opened anew by a refit: its link stays as it is
 	unserved string // the same of its queues
+	again    bool   // opened anew by a refit: its link stays as it is
 }
 
 // openDevices finds or opens the netdev of every port of the snapshot.

@@ -14,7 +14,8 @@
 //
 // Begin with worker.go, whose forward is the packet path. generation.go has what is published and how the old is waited
 // for; router.go the life of a router; devices.go its ports; kernel.go and settings.go what it changes in the kernel and
-// how that is undone; neighbors.go and waiting.go next hops; reject.go what is answered.
+// how that is undone; refit.go what happens when netdevs go, come or change; neighbors.go, gateways.go and waiting.go next
+// hops; reject.go what is answered.
 //
 // What to beware of:
 //   - What a worker owns (its queues, UMEM, waiting rooms) nobody else touches while it runs. The control plane changes

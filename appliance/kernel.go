@@ -103,11 +103,11 @@ func (r *Router) applyMTU(s *setup, p *policy.Port, link netlink.Link) error {
 	if ours == nil {
 		return r.set(s, link, set, func() error { return change(int(p.MTU)) })
 	}
-	if s.kernel != nil {
-		r.log.Warn("changed by hand, put back", zap.Stringer("setting", set))
-	}
 	if err := change(int(p.MTU)); err != nil { // Was stays what it was before weir came
 		return fmt.Errorf("set MTU %d: %w", p.MTU, err)
+	}
+	if s.kernel != nil {
+		r.log.Warn("changed by hand, put back", zap.Stringer("setting", set))
 	}
 	s.revert = append(s.revert, func() error { return change(a.MTU) })
 	return nil
@@ -205,10 +205,13 @@ func (r *Router) set(s *setup, link netlink.Link, t setting, do func() error) er
 	t.Port, t.Ifindex = link.Attrs().Name, link.Attrs().Index
 	s.want(link, t)
 	if r.settings.find(t) != nil {
+		if err := do(); err != nil {
+			return fmt.Errorf("set %s: %w", t, err)
+		}
 		if s.kernel != nil {
 			r.log.Warn("changed by hand, put back", zap.Stringer("setting", t))
 		}
-		return do()
+		return nil
 	}
 	if err := r.settings.add(t, do); err != nil {
 		return err
