@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,16 @@ func use(addr netip.Addr, ifindex int, managed bool) error {
 		n.FlagsExt = 0
 		err = netlink.NeighSet(n)
 	}
+	return err
+}
+
+// unmanage leaves a neighbour to itself, as far as the kernel has it; what is known of it stays, since the next commit may
+// want it again. The kernel takes the mark off a neighbour that is used without it.
+func unmanage(addr netip.Addr, ifindex int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_ACK|unix.NLM_F_REPLACE)
+	req.AddData(&netlink.Ndmsg{Family: uint8(nl.GetIPFamily(addr.AsSlice())), Index: uint32(ifindex), Flags: netlink.NTF_USE})
+	req.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
 

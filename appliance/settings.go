@@ -73,10 +73,10 @@ func (s setting) undo() error {
 		if n, err = parseNeighbor(s); err == nil {
 			err = ignore(netlink.NeighDel(n), unix.ENOENT)
 		}
-	case settingGateway: // forgotten, so that the kernel does not probe it for ever
+	case settingGateway:
 		var addr netip.Addr
 		if addr, err = netip.ParseAddr(s.Value); err == nil {
-			err = ignore(netlink.NeighDel(&netlink.Neigh{LinkIndex: s.Ifindex, IP: addr.AsSlice()}), unix.ENOENT)
+			err = ignore(unmanage(addr, s.Ifindex), unix.ENOENT)
 		}
 	case settingOffload:
 		err = rings.RestoreOffloads(s.Port, strings.Fields(s.Value))
