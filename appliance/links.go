@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
@@ -13,7 +14,7 @@ import (
 	"weir/fib"
 )
 
-// watchLinks follows the ports' links: whether they are up, and their MAC addresses.
+// watchLinks follows the netdevs: whether they are up, their MAC addresses, and whether they still are what the ports need.
 func (r *Router) watchLinks(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -25,18 +26,22 @@ func (r *Router) watchLinks(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
+	tick := time.NewTicker(refitEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-tick.C:
+			r.refit()
 		case u, ok := <-updates:
 			if !ok {
 				return fmt.Errorf("receive: %w", failure)
 			}
 			r.mu.Lock()
-			changed := make(map[int]bool)
+			changed := make(map[int]string)
 			for { // whatever has come in the meantime makes one new generation, not many
-				changed[u.Attrs().Index] = true
+				changed[u.Attrs().Index] = u.Attrs().Name
 				if len(updates) == 0 {
 					break
 				}
@@ -44,23 +49,30 @@ func (r *Router) watchLinks(ctx context.Context) error {
 			}
 			r.linksChanged(changed)
 			r.mu.Unlock()
+			r.refit()
 		}
 	}
 }
 
-// linksChanged looks at the ports among netdevs that the kernel had something to say about. Messages may be older than what
-// the running setup has been told when it came into force, so that the kernel is asked. r.mu must be held.
-func (r *Router) linksChanged(changed map[int]bool) {
+// linksChanged looks at the ports among netdevs that the kernel had something to say about, by index with their names. Messages
+// may be older than what the running setup has been told when it came into force, so that the kernel is asked. r.mu must be
+// held.
+func (r *Router) linksChanged(changed map[int]string) {
 	s := r.running
 	if s == nil {
 		return
 	}
+	for ifindex, name := range changed {
+		if _, ours := s.snap.PortByName(name); ours || slices.Contains(s.ifindex, ifindex) {
+			r.misfit = true
+		}
+	}
 	for i := range s.snap.Ports {
 		for _, ifindex := range s.netdevs(i) {
-			if !changed[ifindex] {
+			if _, ok := changed[ifindex]; !ok {
 				continue
 			}
-			changed[ifindex] = false
+			delete(changed, ifindex)
 			was := r.links[ifindex]
 			now := askLink(ifindex)
 			r.links[ifindex] = now
@@ -87,6 +99,7 @@ func (r *Router) linksChanged(changed map[int]bool) {
 // link is what a netdev is like.
 type link struct {
 	up     bool // set up, and with a carrier (IFF_LOWER_UP, which unlike IFF_RUNNING does not come late)
+	set    bool // set up
 	mac    [6]byte
 	hasMAC bool
 }
@@ -98,7 +111,7 @@ func askLink(ifindex int) (l link) {
 		return l
 	}
 	a := found.Attrs()
-	l.up = a.RawFlags&unix.IFF_LOWER_UP != 0
+	l.up, l.set = a.RawFlags&unix.IFF_LOWER_UP != 0, a.RawFlags&unix.IFF_UP != 0
 	if l.hasMAC = len(a.HardwareAddr) == len(l.mac); l.hasMAC {
 		copy(l.mac[:], a.HardwareAddr)
 	}

@@ -163,7 +163,7 @@ func (e exposition) totals(s *State) {
 
 func (e exposition) port(p *PortState) {
 	up := 0.0
-	if p.Link == "up" {
+	if p.State == "up" {
 		up = 1
 	}
 	e.put(metrics.portInfo, 1, p.Name, p.Mode, p.XDP, p.Driver, p.MAC)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -22,10 +23,19 @@ const adjacenciesMax = 16384
 // is the one that also answers for the router's own addresses. The workers ask for what they miss, the kernel is told
 // to use it (NTF_USE), probes, and reports by netlink what became of it.
 
+// incompleteMax bounds, for each family, the neighbours that the kernel is asked to resolve at once. Its table holds 1,024
+// (gc_thresh3), none of which it gives up while it probes; gateways need no leave.
+const incompleteMax = 512
+
+// keepMax is how long a neighbour in use keeps its MAC address when the kernel has forgotten it: until it has asked again.
+const keepMax = 4 * time.Second
+
 // neighborTable mirrors the kernel's neighbour tables.
 type neighborTable struct {
-	entries map[kernelNeighbor]neighborEntry
-	asked   map[fib.Neighbor]time.Time // when the kernel was last asked; entries go after askAgain
+	entries    map[kernelNeighbor]neighborEntry
+	incomplete map[bool]int               // how many of the entries are, by whether they are IPv4
+	asked      map[fib.Neighbor]time.Time // when the kernel was last asked; entries go after askAgain
+	kept       map[fib.Neighbor]time.Time // in use, and forgotten by the kernel then
 }
 
 type kernelNeighbor struct {
@@ -45,6 +55,8 @@ type neighborEntry struct {
 func (t *neighborTable) init() {
 	t.entries = make(map[kernelNeighbor]neighborEntry)
 	t.asked = make(map[fib.Neighbor]time.Time)
+	t.kept = make(map[fib.Neighbor]time.Time)
+	t.incomplete = make(map[bool]int)
 }
 
 // resolvedStates are those in which the kernel would send to the MAC address that it has.
@@ -75,12 +87,18 @@ func (t *neighborTable) learn(n *netlink.Neigh, gone bool) (kernelNeighbor, bool
 	}
 	key := kernelNeighbor{addr.Unmap(), n.LinkIndex}
 	old, had := t.entries[key]
+	if old.state&netlink.NUD_INCOMPLETE != 0 {
+		t.incomplete[key.addr.Is4()]--
+	}
 	if gone {
 		delete(t.entries, key)
 		return key, had
 	}
 	e := neighborEntry{state: n.State, since: time.Now().Add(-time.Duration(n.Updated) * clockTick)}
 	copy(e.mac[:], n.HardwareAddr)
+	if e.state&netlink.NUD_INCOMPLETE != 0 {
+		t.incomplete[key.addr.Is4()]++
+	}
 	t.entries[key] = e
 	return key, !had || old.known() != e.known() || old.mac != e.mac
 }
@@ -147,6 +165,7 @@ func (r *Router) relearn() error {
 		changed[key] = true
 	}
 	clear(r.neighbors.entries)
+	clear(r.neighbors.incomplete)
 	for i := range all {
 		if key, ok := r.neighbors.learn(&all[i], false); ok {
 			changed[key] = true
@@ -164,6 +183,7 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 	}
 	var set []fib.Adjacency
 	var gone []fib.Neighbor
+	full := false
 	for key := range changed {
 		for port, ifindex := range s.ifindex {
 			if ifindex != key.ifindex {
@@ -171,13 +191,17 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 			}
 			n := fib.Neighbor{Addr: key.addr, Port: uint16(port)}
 			i, known := s.snap.Adjacencies.Find(n)
+			e, exists := r.neighbors.entries[key]
 			if known && s.snap.Adjacencies.At(i).Static {
+				r.misfit = r.misfit || !exists
 				continue
 			}
 			gateway := known && i < s.fixed // routes refer to it
 			lost := gateway && s.snap.Adjacencies.At(i).Lost
-			e, exists := r.neighbors.entries[key]
 			switch {
+			case known && r.keeps(s, i, e):
+			case exists && !known && s.snap.Adjacencies.Known()+len(set) >= adjacenciesMax:
+				full = true
 			case exists && (known || e.known() != fib.Incomplete):
 				a := s.adjacency(n, e)
 				a.Lost = gateway && e.lost(lost)
@@ -191,12 +215,33 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 			}
 		}
 	}
-	next := s.snap.Adjacencies.Without(gone...).With(set...)
-	if next.Len() > adjacenciesMax {
-		r.log.Warn("neighbour table full", zap.Int("neighbours", next.Len()))
-		return
+	if full {
+		r.log.Warn("neighbour table full", zap.Int("neighbours", adjacenciesMax))
 	}
-	r.republish(s, next)
+	if len(set)+len(gone) > 0 {
+		r.republish(s, s.snap.Adjacencies.Without(gone...).With(set...))
+	}
+}
+
+// keeps reports whether a resolved neighbour stays what it is although the kernel does not know it any more: its table was
+// full, or flushed by hand, while packets go there. They need not wait while the kernel asks anew.
+func (r *Router) keeps(s *setup, i uint32, e neighborEntry) bool {
+	a := s.snap.Adjacencies.At(i)
+	since, kept := r.neighbors.kept[a.Neighbor]
+	if e.known() != fib.Incomplete || a.State != fib.Resolved || !kept && !r.inUse(i) || kept && time.Since(since) > keepMax {
+		delete(r.neighbors.kept, a.Neighbor)
+		return false
+	}
+	if !kept {
+		r.neighbors.kept[a.Neighbor] = time.Now()
+	}
+	return true
+}
+
+// inUse reports whether a worker has sent to an adjacency within the last seconds.
+func (r *Router) inUse(i uint32) bool {
+	now := uint32(monotonic() / int64(time.Second))
+	return slices.ContainsFunc(r.workers, func(w *Worker) bool { return now-w.used[i%adjacenciesMax].Load() <= 2 })
 }
 
 // republish makes a new generation that differs in its adjacencies. r.mu must be held.
@@ -218,10 +263,8 @@ func (s *setup) adjacency(n fib.Neighbor, e neighborEntry) fib.Adjacency {
 // link is an adjacency without what is known of the neighbour: all that follows from its port.
 func (s *setup) link(n fib.Neighbor) fib.Adjacency {
 	p := &s.snap.Ports[n.Port]
-	a := fib.Adjacency{Neighbor: n, Device: p.Device, MTU: p.MTU, SrcMAC: [6]byte(s.devices[p.Device].port.MAC)}
-	if p.VLAN != 0 {
-		a.VLAN[0], a.Tags = p.VLAN, 1
-	}
+	a := fib.Adjacency{Neighbor: n, SrcMAC: [6]byte(s.devices[p.Device].port.MAC)}
+	p.Wire(&a)
 	return a
 }
 
@@ -307,11 +350,15 @@ func (r *Router) ask(n fib.Neighbor) {
 		r.neighbors.asked[n] = time.Now()
 	}
 	ifindex := s.ifindex[n.Port]
+	_, had := r.neighbors.entries[kernelNeighbor{n.Addr, ifindex}]
+	i, listed := s.base.Find(n)
+	gateway := listed && !s.base.At(i).Static
+	crowded := !had && !gateway && r.neighbors.incomplete[n.Addr.Is4()] >= incompleteMax
 	r.mu.Unlock()
-	if ifindex == 0 {
-		return // a VLAN that the kernel does not have: its neighbours are static
+	if ifindex == 0 || crowded {
+		return // ifindex 0: a VLAN that the kernel does not have: its neighbours are static
 	}
-	err := netlink.NeighSet(&netlink.Neigh{LinkIndex: ifindex, IP: n.Addr.AsSlice(), Flags: netlink.NTF_USE})
+	err := use(n.Addr, ifindex, gateway)
 	if err != nil {
 		r.log.Debug("kernel does not resolve", zap.Stringer("neighbour", n.Addr), zap.Error(err))
 	}
@@ -320,7 +367,7 @@ func (r *Router) ask(n fib.Neighbor) {
 // askForGateways resolves the gateways of all routes before the first packet needs them. r.mu must be held.
 func (r *Router) askForGateways(s *setup) {
 	all := s.snap.Adjacencies
-	for i := range uint32(all.Len()) {
+	for i := range s.fixed {
 		if a := all.At(i); a.State != fib.Resolved {
 			n := a.Neighbor
 			go r.ask(n)
@@ -328,9 +375,9 @@ func (r *Router) askForGateways(s *setup) {
 	}
 }
 
-// refresh has the kernel probe neighbours that it holds for stale although packets went to them within the last
-// seconds: it does not see those packets, and would never notice that the neighbour is gone. Gateways that are lost get no
-// packets that would ask for them, and are probed too.
+// refresh has the kernel probe neighbours that it holds for stale, or has forgotten, although packets went to them within
+// the last seconds: it does not see those packets, and would never notice that the neighbour is gone. Gateways that it
+// has forgotten it is asked for anew, and those that are lost, which get no packets that would ask for them.
 func (r *Router) refresh() {
 	r.mu.Lock()
 	for n, at := range r.neighbors.asked {
@@ -343,20 +390,26 @@ func (r *Router) refresh() {
 		r.mu.Unlock()
 		return
 	}
-	now := uint32(monotonic() / int64(time.Second))
+	forgotten := make(map[kernelNeighbor]bool)
+	for n, since := range r.neighbors.kept {
+		if int(n.Port) >= len(s.ifindex) {
+			delete(r.neighbors.kept, n)
+		} else if time.Since(since) > keepMax {
+			forgotten[kernelNeighbor{n.Addr, s.ifindex[n.Port]}] = true
+		}
+	}
+	r.neighborsChanged(forgotten)
 	due := s.lostGateways()
 	all := s.snap.Adjacencies
 	for i := range uint32(all.Len()) {
 		n := all.At(i).Neighbor // of a vacant index: none, which has no entry
-		e := r.neighbors.entries[kernelNeighbor{n.Addr, s.ifindex[n.Port]}]
-		if e.state&netlink.NUD_STALE == 0 {
+		if !n.Addr.IsValid() || all.At(i).Static {
 			continue
 		}
-		for _, w := range r.workers {
-			if now-w.used[i%adjacenciesMax].Load() <= 2 {
-				due = append(due, n)
-				break
-			}
+		e, exists := r.neighbors.entries[kernelNeighbor{n.Addr, s.ifindex[n.Port]}]
+		switch {
+		case !exists && i < s.fixed, !exists && r.inUse(i), e.state&netlink.NUD_STALE != 0 && r.inUse(i):
+			due = append(due, n)
 		}
 	}
 	r.mu.Unlock()
@@ -367,9 +420,12 @@ func (r *Router) refresh() {
 
 // ownChanged follows the kernel's addresses.
 func (r *Router) ownChanged(addrs []netip.Addr) {
-	if err := r.steer.SetOwn(addrs); err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	err := r.steer.SetOwn(addrs)
+	r.mu.Lock()
+	if err != nil {
 		r.fail("follow own addresses", err)
 	}
+	r.misfit = true // one that the configuration gives may be gone
+	r.mu.Unlock()
+	r.refit()
 }

@@ -106,7 +106,7 @@ func newRig(t testing.TB, ports int, apart bool, change func(*policy.Policy)) *r
 	g.router.workers = []*Worker{g.w}
 	need(t, g.host.Do(func() error { return g.open(apart) }))
 	t.Cleanup(g.close)
-	g.setup = &setup{snap: snap, devices: g.devices, fixed: uint32(snap.Adjacencies.Len())}
+	g.setup = &setup{snap: snap, devices: g.devices, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
 	for _, port := range snap.Ports {
 		g.setup.ifindex = append(g.setup.ifindex, g.devices[port.Device].port.Ifindex)
 	}
@@ -197,6 +197,7 @@ type packetOf struct {
 	size     int   // of the payload; 0: 32
 	df       bool
 	tag      uint16
+	inner    uint16 // a second one
 	breakSum bool
 	options  []layers.IPv4Option
 }
@@ -231,6 +232,11 @@ func (g *rig) frame(port int, p packetOf) []byte {
 	if p.tag != 0 {
 		stack = append(stack, &layers.Dot1Q{VLANIdentifier: p.tag, Type: eth.EthernetType})
 		eth.EthernetType = layers.EthernetTypeDot1Q
+	}
+	if p.inner != 0 {
+		outer := stack[1].(*layers.Dot1Q)
+		stack = append(stack, &layers.Dot1Q{VLANIdentifier: p.inner, Type: outer.Type})
+		outer.Type = layers.EthernetTypeDot1Q
 	}
 	payload := make([]byte, p.size)
 	for i := range payload {

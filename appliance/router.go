@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"weir/fib"
 	"weir/policy"
 	"weir/rings"
 )
@@ -55,9 +56,11 @@ type Router struct {
 	links     map[int]link // by ifindex, of the running setup
 	tallies   tallies
 	captures  []*capture
-	started   int64    // monotonic, ns, when the workers began; 0: not yet
-	past      Traffic  // of queues that are closed
-	trouble   []string // what went wrong after the point of no return; State shows it
+	started   int64     // monotonic, ns, when the workers began; 0: not yet
+	past      Traffic   // of queues that are closed
+	refitted  time.Time // when a refit last looked
+	misfit    bool      // a netdev may not be as the running setup takes it to be: refit looks
+	trouble   []string  // what went wrong after the point of no return; State shows it
 	closed    bool
 }
 
@@ -69,9 +72,13 @@ type setup struct {
 	links   []netip.Addr // the kernel's link-local addresses, by logical port
 	opened  []*device    // those of devices that this setup opened
 	desired []setting
-	added   []setting      // settings that this setup made
-	revert  []func() error // takes back the settings that it changed
-	fixed   uint32         // adjacencies below this index are the snapshot's own: routes refer to them
+	added   []setting          // settings that this setup made
+	revert  []func() error     // takes back the settings that it changed
+	base    *fib.Adjacencies   // the snapshot's own: routes refer to them
+	fixed   uint32             // their number: they have the indexes below it
+	reasons map[*device]string // of a refit: why devices are not as configured
+	kernel  *kernelView        // of a refit that mends: what is there
+	refit   bool               // made while it runs, for netdevs that changed: what is by hand on those that stay is left
 }
 
 // ErrNotPrepared is returned by Publish without a Prepare before it.
@@ -155,7 +162,7 @@ func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
 	if r.prepared != nil {
 		r.abort()
 	}
-	s := &setup{snap: snap, fixed: uint32(snap.Adjacencies.Len())}
+	s := &setup{snap: snap, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
 	defer func() {
 		if err != nil {
 			r.undo(s)

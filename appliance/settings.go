@@ -34,6 +34,7 @@ const (
 	settingMTU      settingKind = "mtu"      // Was is the old one
 	settingAddress  settingKind = "address"  // Value was added
 	settingNeighbor settingKind = "neighbor" // Value is "address mac", added as permanent
+	settingGateway  settingKind = "gateway"  // Value is the address of one that the kernel manages
 	settingOffload  settingKind = "offload"  // Value is a list of features, switched off
 	settingVLAN     settingKind = "vlan"     // Port is a VLAN netdev that was made
 	settingGroup    settingKind = "group"    // the interface group; Was is the old one
@@ -73,6 +74,11 @@ func (s setting) undo() error {
 		var n *netlink.Neigh
 		if n, err = parseNeighbor(s); err == nil {
 			err = ignore(netlink.NeighDel(n), unix.ENOENT)
+		}
+	case settingGateway:
+		var addr netip.Addr
+		if addr, err = netip.ParseAddr(s.Value); err == nil {
+			err = ignore(unmanage(addr, s.Ifindex), unix.ENOENT)
 		}
 	case settingOffload:
 		err = rings.RestoreOffloads(s.Port, strings.Fields(s.Value))

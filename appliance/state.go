@@ -46,13 +46,13 @@ type Totals struct {
 // PortState is one netdev.
 type PortState struct {
 	Name    string            `json:"name"`
-	Up      bool              `json:"up"` // its link
+	State   string            `json:"state"`            // up, down, or absent: no netdev to open
+	Reason  string            `json:"reason,omitempty"` // why it is not up, or not as configured
 	Mode    string            `json:"mode"`
 	XDP     string            `json:"xdp"`
 	Driver  string            `json:"driver"`
 	MAC     string            `json:"mac"`
 	MTU     int               `json:"mtu"`  // of the netdev
-	Link    string            `json:"link"` // up, down, or gone
 	Queues  []QueueState      `json:"queues,omitempty"`
 	Steered map[string]uint64 `json:"steered"` // by the XDP program: what went to the rings and what to the kernel, by class
 	Drops   map[string]uint64 `json:"drops"`   // of what came in by it, by reason, those that are not 0
@@ -137,6 +137,11 @@ func (r *Router) State() State {
 			p := r.portState(d)
 			t.add(p.Traffic)
 			st.Ports = append(st.Ports, p)
+			for _, reason := range []string{d.reason, d.unserved} {
+				if reason != "" {
+					st.Trouble = append(st.Trouble, "port "+p.Name+": "+reason)
+				}
+			}
 		}
 		st.Neighbors = r.neighborStates(s)
 	}
@@ -178,15 +183,17 @@ func (r *Router) uptime() time.Duration {
 
 func (r *Router) portState(d *device) PortState {
 	p := PortState{Name: d.port.Name, Mode: d.port.Mode().String(), XDP: d.port.XDP, Driver: d.port.Driver,
-		MAC: d.port.MAC.String(), MTU: d.port.MTU, Link: "gone", Steered: make(map[string]uint64), Drops: make(map[string]uint64)}
-	if link, err := netlink.LinkByIndex(d.port.Ifindex); err == nil {
-		p.MTU, p.Link = link.Attrs().MTU, "down"
-		if r.links[d.port.Ifindex].up {
-			p.Link = "up"
-		}
-	}
+		MAC: d.port.MAC.String(), MTU: d.port.MTU, Steered: make(map[string]uint64), Drops: make(map[string]uint64)}
+	p.State, p.Reason = r.linkState(d)
 	for i := range d.drops {
 		d.drops[i].addTo(p.Drops)
+	}
+	if d.absent {
+		p.Mode = d.mode
+		return p
+	}
+	if link, err := netlink.LinkByIndex(d.port.Ifindex); err == nil {
+		p.MTU = link.Attrs().MTU
 	}
 	for i, q := range d.queues {
 		s := q.Stats()
@@ -201,6 +208,22 @@ func (r *Router) portState(d *device) PortState {
 		p.Steered = c
 	}
 	return p
+}
+
+// linkState is whether packets can pass a device, and why not, or not as they should.
+func (r *Router) linkState(d *device) (state, reason string) {
+	l := r.links[d.port.Ifindex]
+	switch {
+	case d.absent:
+		return "absent", d.reason
+	case !l.set:
+		return "down", "set down (ip link set " + d.port.Name + " up)"
+	case !l.up:
+		return "down", "no carrier"
+	case d.reason != "":
+		return "up", d.reason
+	}
+	return "up", d.unserved
 }
 
 // stateWords and stateStatic are what NeighborState.State may be.

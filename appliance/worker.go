@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 		requests:  newSPSC[fib.Neighbor](256),
 		punts:     newSPSC[punt](256),
 		used:      make([]atomic.Uint32, adjacenciesMax),
+		rooms:     waitingRooms{knocks: make([]uint32, knocked), seed: rand.Uint64()},
 		datagrams: newDatagrams(),
 		senders:   newSenders(),
 		idler:     rings.Idler{Spin: r.options.IdleSpin},
@@ -217,7 +219,7 @@ func (w *Worker) transmit(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib
 		w.flushOne(out)
 	}
 	chunk, start := umem.Chunk(f)
-	link := packet.Link{Dst: a.DstMAC, Src: a.SrcMAC, VLAN: a.VLAN, Tags: a.Tags}
+	link := packet.Link{Dst: a.DstMAC, Src: a.SrcMAC, VLAN: a.VLAN, Tags: a.Tags, Service: a.Service}
 	newStart, length, ok := packet.Encap(chunk, start, int(f.Len), k, &link)
 	if !ok {
 		w.drop(umem, f, packet.NoFrame)

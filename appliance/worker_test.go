@@ -17,7 +17,8 @@ import (
 	"weir/rings"
 )
 
-// everyPath is a policy with a way to every kind of end. Port 2 is VLAN 100 of em1.
+// everyPath is a policy with a way to every kind of end. Port 2 is VLAN 100 of em1, 3 is VLAN 300 within 200 of em1, and 4
+// VLAN 8 within 7 of em0.
 func everyPath(p *policy.Policy) {
 	p.Ports[1].MTU = 1400
 	p.Ports[0].Redirects = true
@@ -26,13 +27,17 @@ func everyPath(p *policy.Policy) {
 		policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("10.0.0.3"), Port: 0}, MAC: [6]byte{2, 0, 0, 0, 0, 3}},
 		policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("fe80::3"), Port: 0}, MAC: [6]byte{2, 0, 0, 0, 0, 3}})
 	p.Ports = append(p.Ports, policy.Port{Name: "em1.100", Device: 1, VLAN: 100, MTU: 1400, Addresses: []netip.Prefix{prefix("10.0.9.1/24")}})
-	p.Neighbors = append(p.Neighbors, policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("10.0.9.2"), Port: 2}, MAC: [6]byte{2, 0, 0, 0, 9, 2}})
+	p.Ports = append(p.Ports, policy.Port{Name: "em1.200.300", Device: 1, VLAN: 200, Inner: 300, Service: true, MTU: 1400, Addresses: []netip.Prefix{prefix("10.0.8.1/24")}},
+		policy.Port{Name: "em0.7.8", VLAN: 7, Inner: 8, MTU: 1400})
+	p.Neighbors = append(p.Neighbors, policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("10.0.9.2"), Port: 2}, MAC: [6]byte{2, 0, 0, 0, 9, 2}},
+		policy.StaticNeighbor{Neighbor: fib.Neighbor{Addr: addr("10.0.8.2"), Port: 3}, MAC: [6]byte{2, 0, 0, 0, 8, 2}})
 	via := func(gateway string, port uint16) []fib.NextHop {
 		return []fib.NextHop{{Gateway: addr("%s", gateway), Port: port, Weight: 1}}
 	}
 	p.Tables[1].Routes = append(p.Tables[1].Routes,
 		fib.Route{Prefix: prefix("172.16.0.0/16"), Hops: via("10.0.1.2", 1)},
 		fib.Route{Prefix: prefix("172.17.0.0/16"), Hops: via("10.0.9.2", 2)},
+		fib.Route{Prefix: prefix("172.25.0.0/16"), Hops: via("10.0.8.2", 3)},
 		fib.Route{Prefix: prefix("172.18.0.0/16"), Hops: via("10.0.1.3", 1)}, // nobody has answered yet
 		fib.Route{Prefix: prefix("172.19.0.0/16"), Hops: via("10.0.1.4", 1)}, // does not answer
 		fib.Route{Prefix: prefix("172.20.0.0/16"), Action: fib.Blackhole},
@@ -102,6 +107,9 @@ func everyPathWithoutAllocation(t *testing.T, o *CaptureOptions) {
 		{name: "forward IPv6", p: packetOf{src: host6, dst: "2001:db8::1"}},
 		{name: "forward on-link", p: packetOf{src: host4, dst: "10.0.1.2"}},
 		{name: "forward into a VLAN", p: packetOf{src: host4, dst: "172.17.0.1"}},
+		{name: "forward into two VLANs", p: packetOf{src: host4, dst: "172.25.0.1"}},
+		{name: "forward from two VLANs", p: packetOf{src: host4, dst: "172.16.0.1", tag: 7, inner: 8}},
+		{name: "unknown VLAN within one", p: packetOf{src: host4, dst: "172.16.0.1", tag: 7, inner: 9}, reason: packet.UnknownVLAN},
 		{name: "blackhole", p: packetOf{src: host4, dst: "172.20.0.1"}, reason: packet.Blackhole},
 		{name: "unreachable", p: packetOf{src: host4, dst: "172.21.0.1"}, reason: packet.Unreachable, each: answer},
 		{name: "prohibit", p: packetOf{src: host4, dst: "172.22.0.1"}, reason: packet.Prohibit, each: answer},

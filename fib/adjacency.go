@@ -25,6 +25,7 @@ type Adjacency struct {
 	SrcMAC   [6]byte
 	VLAN     [2]uint16 // VLAN identifiers to push, outer first
 	Tags     uint8     // how many
+	Service  bool      // the outer one is an S-TAG (0x88a8)
 	State    NeighborState
 	Static   bool // from the configuration: never resolved, never failed
 	Lost     bool // has failed, and has not answered since: multipath routes do without it
@@ -51,6 +52,9 @@ type Adjacencies struct {
 // Len is one more than the largest index. An index that no neighbour has, since it was taken out, holds the zero
 // Adjacency, whose neighbour's address is invalid.
 func (a *Adjacencies) Len() int { return len(a.list) }
+
+// Known is the number of neighbours.
+func (a *Adjacencies) Known() int { return len(a.index) }
 
 // At returns adjacency i, which must be below Len. The result must not be written to.
 func (a *Adjacencies) At(i uint32) *Adjacency { return &a.list[i] }

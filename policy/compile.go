@@ -64,6 +64,13 @@ func compileIngress(ports []Port) []ingress {
 			continue
 		}
 		in := &list[p.Device]
+		if p.Inner != 0 {
+			if in.stacked == nil {
+				in.stacked = map[uint32]uint16{}
+			}
+			in.stacked[stack(p.VLAN, p.Inner)] = uint16(i)
+			continue
+		}
 		if in.vlans == nil {
 			in.vlans = new([4096]uint16)
 			for v := range in.vlans {
@@ -130,11 +137,7 @@ func compileAdjacencies(p *Policy) *fib.Adjacencies {
 			return
 		}
 		seen[a.Neighbor] = true
-		port := &p.Ports[a.Neighbor.Port]
-		a.Device, a.MTU = port.Device, port.MTU
-		if port.VLAN != 0 {
-			a.VLAN[0], a.Tags = port.VLAN, 1
-		}
+		p.Ports[a.Neighbor.Port].Wire(&a)
 		list = append(list, a)
 	}
 	for _, n := range p.Neighbors {

@@ -390,27 +390,6 @@ func TestAdjacencyOfVerdict(t *testing.T) {
 	}
 }
 
-func TestIngress(t *testing.T) {
-	s := newLab(t).compile()
-	for _, c := range []struct {
-		device uint16
-		tags   uint8
-		vlan   [2]uint16
-		port   string
-	}{
-		{0, 0, [2]uint16{}, "em0"}, {1, 0, [2]uint16{}, "em1"}, {2, 0, [2]uint16{}, "em2"},
-		{0, 1, [2]uint16{}, "em0"}, {2, 1, [2]uint16{}, "em2"}, // priority tag
-		{0, 1, [2]uint16{100}, "em0.100"},
-		{0, 1, [2]uint16{101}, ""}, {1, 1, [2]uint16{100}, ""}, {0, 2, [2]uint16{100, 100}, ""}, {0, 2, [2]uint16{0, 100}, ""},
-		{3, 0, [2]uint16{}, ""},
-	} {
-		k := packet.Key{Tags: c.tags, VLAN: c.vlan, Ingress: None}
-		if ok := s.Ingress(c.device, &k); ok != (c.port != "") || s.PortName(k.Ingress) != c.port {
-			t.Errorf("device %d tags %v: port %q %v, want %q", c.device, c.vlan[:c.tags], s.PortName(k.Ingress), ok, c.port)
-		}
-	}
-}
-
 // As Linux, which looks at the first hop of an IPv4 route, and at the chosen one of an IPv6 route.
 func TestSuppressGroupOfMultipath(t *testing.T) {
 	l := newLab(t)

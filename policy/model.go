@@ -23,11 +23,13 @@ type Policy struct {
 	MultipathHash       HashPolicy
 }
 
-// Port is a logical port: a netdev that weir drives, or one VLAN of it.
+// Port is a logical port: a netdev that weir drives, one VLAN of it, or a VLAN within a VLAN (QinQ).
 type Port struct {
 	Name      string
 	Device    uint16 // index of the netdev among the netdevs; a VLAN has its parent's
 	VLAN      uint16 // 0: the untagged frames of the netdev; else this VLAN identifier's
+	Inner     uint16 // 0: frames without a second tag; else those with this VLAN identifier in it, behind VLAN
+	Service   bool   // the (outer) tag is sent as 802.1ad's, 0x88a8; received is either type
 	Group     uint32 // interface group number, 0 is none
 	GroupName string
 	Addresses []netip.Prefix // the router's own, with their prefix lengths
@@ -38,6 +40,17 @@ type Port struct {
 
 	ReversePath ReversePath // check of the sources of what comes in here
 	SourceMark  bool        // that check sees the packet's mark (Linux's src_valid_mark), else 0
+}
+
+// Wire sets what all frames to neighbours on the port have in common.
+func (p *Port) Wire(a *fib.Adjacency) {
+	a.Device, a.MTU, a.VLAN, a.Service = p.Device, p.MTU, [2]uint16{p.VLAN, p.Inner}, p.Service
+	switch {
+	case p.Inner != 0:
+		a.Tags = 2
+	case p.VLAN != 0:
+		a.Tags = 1
+	}
 }
 
 // StaticNeighbor is a neighbour whose MAC address the configuration gives.

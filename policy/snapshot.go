@@ -57,12 +57,16 @@ type table struct {
 // ingress maps what arrives on a device to logical ports.
 type ingress struct {
 	untagged uint16
-	vlans    *[4096]uint16 // by VLAN identifier, None where no port is; nil where the device has no VLANs
+	vlans    *[4096]uint16     // by VLAN identifier, None where no port is; nil where the device has no VLANs
+	stacked  map[uint32]uint16 // by both identifiers of two tags, see stack; one hash lookup, for such frames alone
 }
 
+// stack is the key of two tags: 16 million pairs are too many for an array.
+func stack(outer, inner uint16) uint32 { return uint32(outer&0xfff)<<12 | uint32(inner&0xfff) }
+
 // Ingress sets k.Ingress to the logical port that a packet with k's VLAN tags arrives on. It is false where there is
-// none (reason packet.UnknownVLAN): an unknown VLAN, two tags, or a device that is not there. A frame without a tag,
-// and one whose tag has VLAN identifier 0 and so carries a priority only (IEEE 802.1Q), belong to the untagged port.
+// none (reason packet.UnknownVLAN): an unknown VLAN, or a device that is not there. A tag with VLAN identifier 0 carries a
+// priority only (IEEE 802.1Q) and counts as none.
 func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 	if int(device) >= len(s.ingress) {
 		return false
@@ -79,8 +83,28 @@ func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 		}
 		k.Ingress = port
 		return true
+	case k.Tags == 2:
+		return in.two(k)
 	}
 	return false
+}
+
+// two is Ingress for two tags.
+func (in *ingress) two(k *packet.Key) bool {
+	port, ok := in.untagged, true
+	switch outer, inner := k.VLAN[0], k.VLAN[1]; {
+	case outer != 0 && inner != 0:
+		port, ok = in.stacked[stack(outer, inner)]
+	case outer|inner != 0 && in.vlans != nil:
+		port = in.vlans[(outer|inner)&0xfff]
+		ok = port != None
+	case outer|inner != 0:
+		ok = false
+	}
+	if ok {
+		k.Ingress = port
+	}
+	return ok
 }
 
 // WithAdjacencies returns a snapshot that differs in its adjacencies only and shares all else. They must be a later

@@ -100,7 +100,7 @@ func TestMultipath(t *testing.T) {
 			s := w.look()
 			ok := true
 			for _, p := range s.Ports {
-				ok = ok && (p.Name != wan1.port || p.Up == up)
+				ok = ok && (p.Name != wan1.port || (p.State == "up") == up)
 			}
 			for _, e := range s.Neighbors {
 				if e.Address == wan1.addr4().String() || e.Address == wan1.addr6().String() {
@@ -181,7 +181,7 @@ func TestBackupRoute(t *testing.T) {
 		eventually(t, "the router sees the link change", func() (bool, any) {
 			for _, p := range w.look().Ports {
 				if p.Name == wan1.port {
-					return p.Up == up, p.Up
+					return (p.State == "up") == up, p.State
 				}
 			}
 			return false, nil

@@ -214,8 +214,10 @@ func (n *network) fingerprint() []string {
 		if err != nil {
 			return err
 		}
+		names := make(map[int]string)
 		for _, link := range links {
 			a := link.Attrs()
+			names[a.Index] = a.Name
 			add("link %s: up %v, MTU %d, XDP %v", a.Name, a.Flags&net.FlagUp != 0, a.MTU, a.Xdp != nil && a.Xdp.Attached)
 			addrs, err := netlink.AddrList(link, unix.AF_UNSPEC)
 			if err != nil {
@@ -245,7 +247,7 @@ func (n *network) fingerprint() []string {
 			}
 			for _, r := range routes {
 				if r.Dst == nil || !r.Dst.IP.IsLinkLocalUnicast() {
-					add("route %s by link %d", r.Dst, r.LinkIndex)
+					add("route %s by %s", r.Dst, names[r.LinkIndex])
 				}
 			}
 		}

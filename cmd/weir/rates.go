@@ -55,7 +55,7 @@ func ratesOf(before, now appliance.State, at time.Time) *rates {
 		if i := slices.IndexFunc(before.Ports, func(o appliance.PortState) bool { return o.Name == p.Name }); i >= 0 {
 			was = before.Ports[i]
 		}
-		rate := portRate{name: p.Name, link: p.Link,
+		rate := portRate{name: p.Name, link: p.State,
 			in:  flowRate{per(was.Received, p.Received), 8 * per(was.ReceivedBytes, p.ReceivedBytes)},
 			out: flowRate{per(was.Transmitted, p.Transmitted), 8 * per(was.TransmittedBytes, p.TransmittedBytes)},
 		}

@@ -20,8 +20,14 @@ func portsOf(s appliance.State) []appliance.PortState {
 }
 
 func portsText(ports []appliance.PortState) string {
-	return table(func(row func(...any)) {
-		row("PORT", "LINK", "MODE", "XDP", "DRIVER", "MTU", "MAC", "RECEIVED", "BYTES", "TRANSMITTED", "BYTES", "DROPPED", "TO KERNEL")
+	reasons := ""
+	for _, p := range ports {
+		if p.Reason != "" {
+			reasons += fmt.Sprintf("%s is %s: %s\n", p.Name, p.State, p.Reason)
+		}
+	}
+	return reasons + table(func(row func(...any)) {
+		row("PORT", "STATE", "MODE", "XDP", "DRIVER", "MTU", "MAC", "RECEIVED", "BYTES", "TRANSMITTED", "BYTES", "DROPPED", "TO KERNEL")
 		for _, p := range ports {
 			dropped, toKernel := uint64(0), uint64(0)
 			for _, n := range p.Drops {
@@ -32,7 +38,7 @@ func portsText(ports []appliance.PortState) string {
 					toKernel += n
 				}
 			}
-			row(p.Name, p.Link, p.Mode, p.XDP, p.Driver, p.MTU, p.MAC, p.Received, p.ReceivedBytes, p.Transmitted, p.TransmittedBytes, dropped, toKernel)
+			row(p.Name, p.State, p.Mode, p.XDP, p.Driver, p.MTU, p.MAC, p.Received, p.ReceivedBytes, p.Transmitted, p.TransmittedBytes, dropped, toKernel)
 		}
 	})
 }

@@ -59,7 +59,7 @@ func TestShow(t *testing.T) {
 	w.show(&drops, "drops")
 	w.show(&neighbors, "neighbors")
 	w.show(&workers, "workers")
-	if len(ports) != 2 || ports[0].Name != "em0" || ports[0].Received != is.Received || ports[0].MTU != 1500 || ports[0].Link != "up" || ports[0].MAC != from.portMAC().String() || ports[0].Queues != nil {
+	if len(ports) != 2 || ports[0].Name != "em0" || ports[0].Received != is.Received || ports[0].MTU != 1500 || ports[0].State != "up" || ports[0].MAC != from.portMAC().String() || ports[0].Queues != nil {
 		t.Errorf("ports: %+v", ports)
 	}
 	if len(queues) != 2 || queues[1].Port != "em1" || queues[1].Transmitted != s.Ports[1].Transmitted || queues[1].Completed != queues[1].Transmitted {
@@ -96,7 +96,7 @@ func TestShow(t *testing.T) {
 	w.unbalanced = true
 	eventually(t, "the link is down", func() (bool, any) {
 		s := w.look()
-		return s.Ports[1].Link == "down", s.Ports[1].Link
+		return s.Ports[1].State == "down", s.Ports[1].State
 	})
 }
 
