@@ -65,6 +65,7 @@ func (r *Router) linksChanged(changed map[int]string) {
 	for ifindex, name := range changed {
 		if _, ours := s.snap.PortByName(name); ours || slices.Contains(s.ifindex, ifindex) {
 			r.misfit = true
+			r.kernel.again() // also where it went down and came back unseen: the kernel has dropped routes
 		}
 	}
 	for i := range s.snap.Ports {
@@ -78,7 +79,6 @@ func (r *Router) linksChanged(changed map[int]string) {
 			r.links[ifindex] = now
 			if was.up != now.up {
 				r.log.Info("link", zap.String("port", s.snap.Ports[i].Name), zap.Bool("up", now.up))
-				r.kernel.again()
 			}
 			if d := r.deviceOf(ifindex); d != nil && now.hasMAC && d.port.MAC.String() != net.HardwareAddr(now.mac[:]).String() {
 				r.macChanged(d, now.mac[:])
@@ -163,6 +163,10 @@ func (r *Router) withLinks(s *setup, all *fib.Adjacencies) *fib.Adjacencies {
 			continue
 		case next.Down(a.Neighbor.Port):
 			a.Lost = true
+			if _, kept := r.neighbors.kept[a.Neighbor]; kept { // the kernel forgot it when the link went
+				delete(r.neighbors.kept, a.Neighbor)
+				a.State = fib.Incomplete
+			}
 		case all.Down(a.Neighbor.Port) && a.State == fib.Resolved: // the kernel has kept it
 			a.Lost = false
 		}

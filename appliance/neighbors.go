@@ -224,11 +224,12 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 }
 
 // keeps reports whether a resolved neighbour stays what it is although the kernel does not know it any more: its table was
-// full, or flushed by hand, while packets go there. They need not wait while the kernel asks anew.
+// full, or flushed by hand, while packets go there. They need not wait while the kernel asks anew. Where the link is down
+// it has been forgotten for good reason.
 func (r *Router) keeps(s *setup, i uint32, e neighborEntry) bool {
 	a := s.snap.Adjacencies.At(i)
 	since, kept := r.neighbors.kept[a.Neighbor]
-	if e.known() != fib.Incomplete || a.State != fib.Resolved || !kept && !r.inUse(i) || kept && time.Since(since) > keepMax {
+	if e.known() != fib.Incomplete || a.State != fib.Resolved || s.snap.Adjacencies.Down(a.Neighbor.Port) || !kept && !r.inUse(i) || kept && time.Since(since) > keepMax {
 		delete(r.neighbors.kept, a.Neighbor)
 		return false
 	}

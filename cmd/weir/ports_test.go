@@ -73,12 +73,12 @@ func TestPortGoneAndBack(t *testing.T) {
 			t.Errorf("show ports:\n%s", text)
 		}
 		for i, dst := range []netip.Addr{card.addr4(), card.addr6(), netip.MustParseAddr("10.0.2.50")} {
-			before := w.look().Totals.Drops["port-down"]
+			before := w.look().Totals.Drops["no-route"]
 			from.watch()
 			from.sent(spec{src: from.addr(dst), dst: dst, id: uint32(i)})
 			eventually(t, "a packet to the absent port is dropped", func() (bool, any) {
 				s := w.look().Totals
-				return s.Drops["port-down"] == before+1, s
+				return s.Drops["no-route"] == before+1, s
 			})
 		}
 		generation := w.look().Generation
