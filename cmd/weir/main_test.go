@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +17,9 @@ const asWeir = "WEIR_TEST_IS_WEIR"
 
 // TestMain fails the run if anything is left when all tests are over.
 func TestMain(m *testing.M) {
+	if peak := os.Getenv(measured); peak != "" {
+		os.Exit(measure(peak))
+	}
 	if os.Getenv(asWeir) != "" {
 		main()
 		os.Exit(0)
@@ -25,6 +30,27 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// measured makes the test program run weir and write the peak of its memory, in KiB, to the file that it names. A process
+// inherits the peak of the one that starts it, so that the tests themselves, which are large, cannot.
+const measured = "WEIR_TEST_PEAK"
+
+func measure(peak string) (status int) {
+	command := exec.Command(os.Args[0], os.Args[1:]...)
+	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+	command.Env = append(os.Environ(), measured+"=", asWeir+"=1")
+	err := command.Run()
+	if command.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 125
+	}
+	used := command.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	if err := os.WriteFile(peak, fmt.Append(nil, used), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 125
+	}
+	return command.ProcessState.ExitCode()
 }
 
 // testContext ends long after any test should have; unlike that of the test, it does for its cleanup too.
