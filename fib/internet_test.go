@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,5 +239,105 @@ func BenchmarkBuild(b *testing.B) {
 		if err := table.Build(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkUpdate changes the full table: one of its routes goes, comes back by another gateway, or changes its gateway.
+// It reports what one change takes of the thread's time, at the median and at 99 of 100, and what garbage it leaves.
+func BenchmarkUpdate(b *testing.B) {
+	table := internetTable(b)
+	if err := table.Build(); err != nil {
+		b.Fatal(err)
+	}
+	prefixes, _ := internetPrefixes()
+	for _, four := range []bool{true, false} {
+		var of []netip.Prefix
+		for _, p := range prefixes {
+			if p.Addr().Is4() == four {
+				of = append(of, p)
+			}
+		}
+		b.Run(map[bool]string{true: "IPv4", false: "IPv6"}[four], func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			rng := rand.New(rand.NewPCG(5, 6))
+			var took []int64
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			all := threadTime()
+			for b.Loop() {
+				p := of[rng.IntN(len(of))]
+				begin := threadTime()
+				if rng.IntN(2) == 0 {
+					table.Delete(p, 0, 0)
+				} else {
+					table.Insert(internetRoute(p, rng.IntN(64)))
+				}
+				took = append(took, threadTime()-begin)
+				if table.Retired() > 4096 {
+					table.Reclaim()
+				}
+			}
+			all = threadTime() - all
+			runtime.ReadMemStats(&after)
+			slices.Sort(took)
+			b.ReportMetric(float64(all)/float64(b.N), "ns/change")
+			b.ReportMetric(float64(took[len(took)/2]), "ns-p50")
+			b.ReportMetric(float64(took[len(took)*99/100]), "ns-p99")
+			b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc-uint64(cap(took)*16))/float64(b.N), "B/change")
+		})
+	}
+}
+
+// resident is the process's memory in bytes.
+func resident(tb testing.TB) int {
+	var total, pages int
+	text, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &total, &pages)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+// BenchmarkMemory is what the array forms of tables of one size take beside the routing information base. The prefixes
+// stand close together, as those of one network do, or are scattered all over the Internet.
+func BenchmarkMemory(b *testing.B) {
+	prefixes, _ := internetPrefixes()
+	for _, c := range []struct {
+		tables, routes int
+		scattered      bool
+	}{{500, 10, false}, {500, 10, true}, {200, 1000, false}, {200, 1000, true}, {20, 10_000, false}, {20, 10_000, true}, {1, len(prefixes), true}} {
+		b.Run(fmt.Sprintf("%dx%d/scattered=%v", c.tables, c.routes, c.scattered), func(b *testing.B) {
+			for b.Loop() {
+				rng := rand.New(rand.NewPCG(9, 10))
+				tables := make([]*Table, c.tables)
+				for i := range tables {
+					tables[i] = NewTable("x")
+					from := rng.IntN(len(prefixes) - c.routes + 1)
+					for j := range c.routes {
+						p := prefixes[from+j]
+						if c.scattered && c.tables > 1 {
+							p = prefixes[rng.IntN(len(prefixes))]
+						}
+						tables[i].Insert(internetRoute(p, rng.IntN(4)))
+					}
+				}
+				debug.FreeOSMemory()
+				before := resident(b)
+				for _, t := range tables {
+					if err := t.Build(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				debug.FreeOSMemory()
+				took := resident(b) - before
+				b.ReportMetric(float64(took)/float64(c.tables), "B/table")
+				b.ReportMetric(float64(took)/float64(c.tables*c.routes), "B/route")
+				runtime.KeepAlive(tables)
+			}
+		})
 	}
 }

@@ -21,6 +21,7 @@ type Table struct {
 	length int
 	routes bart.Fast[*leaf]
 	arrays atomic.Pointer[arrays] // nil: lookups are the routes' own
+	spare  []*leaf                // of routes that are gone
 }
 
 // leaf holds the routes of one prefix in the order in which a lookup tries them, as the kernel's fib_alias list:
@@ -31,11 +32,18 @@ type leaf struct {
 	answer uint32   // their number among the arrays' answers
 }
 
-func newLeaf(r Route) *leaf {
-	l := &leaf{one: [1]Route{r}}
+// newLeaf is a leaf with one route. A leaf that was removed serves again, so that routes that flap leave no garbage.
+func (t *Table) newLeaf(r Route) *leaf {
+	l := &leaf{}
+	if n := len(t.spare); n > 0 {
+		l, t.spare = t.spare[n-1], t.spare[:n-1]
+	}
+	*l = leaf{one: [1]Route{r}}
 	l.routes = l.one[:]
 	return l
 }
+
+const spareMax = 1024
 
 // order is the order of routes within a leaf.
 func order(r *Route, tos uint8, metric uint32) int {
@@ -63,7 +71,7 @@ func (t *Table) Insert(r Route) (replaced bool) {
 
 	l, ok := t.routes.Get(r.Prefix)
 	if !ok {
-		l = newLeaf(r)
+		l = t.newLeaf(r)
 		t.routes.Insert(r.Prefix, l)
 		t.length++
 		t.changed(r.Prefix, l, 0)
@@ -112,6 +120,9 @@ func (t *Table) Delete(prefix netip.Prefix, tos uint8, metric uint32) bool {
 	}
 	t.length--
 	t.changed(prefix, l, l.answer)
+	if len(l.routes) == 0 && len(t.spare) < spareMax {
+		t.spare = append(t.spare, l)
+	}
 	return true
 }
 
