@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,10 +16,15 @@ import (
 
 // device is a netdev that weir drives, with its queues.
 type device struct {
-	port    *rings.Port
-	mode    string         // as configured
-	queues  []*rings.Queue // by NIC queue
-	started bool
+	port     *rings.Port    // of an absent netdev it has the name alone
+	mode     string         // as configured
+	queues   []*rings.Queue // by NIC queue
+	drops    []dropCounters // of what came in by it, by worker
+	started  bool
+	absent   bool   // the netdev is not there, or cannot be opened: packets to it are dropped, it has no queues
+	reason   string // what keeps it from being as configured, and what to do; "": nothing
+	unserved string // the same of its queues
+	again    bool   // opened anew by a refit: its link stays as it is
 }
 
 // openDevices finds or opens the netdev of every port of the snapshot.
@@ -44,7 +50,7 @@ func (r *Router) openDevices(s *setup) error {
 func (r *Router) openDevice(p policy.Port) (*device, error) {
 	if r.running != nil {
 		for _, d := range r.running.devices {
-			if d.port.Name != p.Name {
+			if d.port.Name != p.Name || d.absent {
 				continue
 			}
 			if d.mode != p.Mode {
@@ -71,9 +77,16 @@ func (r *Router) openDevice(p policy.Port) (*device, error) {
 	return &device{port: port, mode: p.Mode}, nil
 }
 
+// absentDevice stands for one whose netdev is gone.
+func absentDevice(name, mode string) *device {
+	return &device{port: &rings.Port{Name: name, MAC: make(net.HardwareAddr, 6)}, mode: mode, absent: true, reason: noSuchInterface}
+}
+
+const noSuchInterface = "no such interface; it is opened when there is one"
+
 func fewestQueues(devices []*device) (n int, name string) {
-	for i, d := range devices {
-		if i == 0 || d.port.Queues < n {
+	for _, d := range devices {
+		if !d.absent && (name == "" || d.port.Queues < n) {
 			n, name = d.port.Queues, d.port.Name
 		}
 	}
@@ -87,6 +100,10 @@ func (r *Router) openQueues(s *setup) error {
 		d.queues = make([]*rings.Queue, 0, d.port.Queues)
 		for i := range d.port.Queues {
 			q, err := r.openQueue(s, d, i, r.workers[i%len(r.workers)])
+			if err != nil && s.refit && i >= len(r.workers) { // every worker has one
+				r.explain(d, &d.unserved, fmt.Sprintf("%d of its %d queues are served, the kernel has the rest: %v", i, d.port.Queues, err))
+				break
+			}
 			if err != nil {
 				return err
 			}
@@ -140,8 +157,8 @@ func (r *Router) openUMEM(s *setup, d *device, index int, w *Worker, kind int) (
 	}
 	queues = 2*queues + 2 // room for ports that later commits bring
 	o := rings.UMEMOptions{
-		// Every ring full, and every seat of the waiting rooms taken, and a batch with an answer to each in the worker's hands.
-		Frames:    queues*2*r.options.RingSize + roomsMax*seatsMax + 2*rings.BatchSize,
+		// Every ring full, and every seat of the waiting rooms and holds taken, and in the worker's hands a batch, and what every egress gathers.
+		Frames:    queues*2*r.options.RingSize + (roomsMax+holdsMax)*seatsMax + rings.BatchSize + queues*2*rings.BatchSize,
 		FrameSize: size, RingSize: r.options.RingSize, HugePages: r.options.HugePages,
 	}
 	done := make(chan struct{})
@@ -177,11 +194,14 @@ func (r *Router) lanes(s *setup, gone []retired) []lane {
 		l := &lanes[i]
 		l.out = make([]*rings.Queue, len(s.devices))
 		for dev, d := range s.devices {
+			if d.drops == nil {
+				d.drops = make([]dropCounters, len(r.workers))
+			}
 			for nic, q := range d.queues {
 				if nic%len(r.workers) != i {
 					continue
 				}
-				l.in = append(l.in, ingress{queue: q, device: uint16(dev)})
+				l.in = append(l.in, ingress{queue: q, device: uint16(dev), drops: &d.drops[i]})
 				if l.out[dev] == nil {
 					l.out[dev] = q
 				}
@@ -224,6 +244,9 @@ func (d *device) stop() (err error) {
 
 // closeDevice closes a device that no worker uses.
 func (r *Router) closeDevice(d *device) error {
+	if d.absent {
+		return nil
+	}
 	err := d.stop()
 	for _, q := range d.queues {
 		r.retire(q)

@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -17,6 +18,16 @@ type generation struct {
 	snap    *policy.Snapshot
 	lanes   []lane          // by worker
 	tallies []*policy.Tally // by worker, which writes it until it leaves for a generation with another one
+	links   []netip.Addr    // link-local IPv6 address by logical port, the zero Addr where there is none; may be shorter than the ports
+	taps    [][]tap         // by worker; nil: nobody captures
+}
+
+// linkLocal is the router's own on a logical port, as the kernel has it.
+func (g *generation) linkLocal(port uint16) netip.Addr {
+	if int(port) < len(g.links) {
+		return g.links[port]
+	}
+	return netip.Addr{}
 }
 
 // lane is one worker's way through the ports.
@@ -30,6 +41,7 @@ type lane struct {
 type ingress struct {
 	queue  *rings.Queue
 	device uint16
+	drops  *dropCounters // of the device; the worker writes
 }
 
 type retired struct {
@@ -41,6 +53,7 @@ type retired struct {
 func (r *Router) publish(g *generation) uint64 {
 	r.epoch++
 	g.epoch = r.epoch
+	g.taps = r.taps(g.snap)
 	r.published.Store(g)
 	for _, w := range r.workers {
 		w.poller.Wake()

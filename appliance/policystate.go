@@ -53,8 +53,7 @@ type RouteState struct {
 func (h Hits) state(x policy.Hits) HitState {
 	s := HitState{Packets: x.Packets, Bytes: x.Bytes}
 	if x.Packets > 0 {
-		t := h.Time(x.Last).Round(0).UTC()
-		s.LastHit = &t
+		s.LastHit = wallTime(h.Time(x.Last))
 	}
 	return s
 }

@@ -1,10 +1,6 @@
 package appliance
 
 import (
-	"net/netip"
-	"time"
-
-	"weir/fib"
 	"weir/policy"
 	"weir/policy/packet"
 	"weir/rings"
@@ -26,11 +22,28 @@ func (w *Worker) unreachable(umem *rings.UMEM, f rings.Frame, k *packet.Key) {
 	w.drop(umem, f, packet.NeighborFailed)
 }
 
+// refuse drops a packet that Parse refused, and answers it where its options are to blame.
+func (w *Worker) refuse(in *ingress, umem *rings.UMEM, f rings.Frame, k *packet.Key, reason packet.Reason) {
+	if reason == packet.BadOption || reason == packet.UnknownOption {
+		snap := w.gen.snap
+		if e, ok := packet.Problem(umem.Bytes(f), k); ok && snap.Ingress(in.device, k) && snap.Credible(k) {
+			w.answer(umem, f, k, e)
+		}
+	}
+	w.drop(umem, f, reason)
+}
+
 // reset drops a TCP segment and answers it with a reset.
 func (w *Worker) reset(umem *rings.UMEM, f rings.Frame, k *packet.Key, v *policy.Verdict) {
-	if g, ok := w.blank(umem, k); ok {
+	if b := w.errors.of(k.Ingress); !b.has(w.gen.snap.ICMP.Port, w.now) {
+		w.count.limited.Add(1)
+	} else if g, ok := w.blank(umem); ok {
+		b.spend(w.gen.snap.ICMP.Port)
 		n, ok := packet.BuildReset(space(umem, g), umem.Bytes(f), k)
-		w.originate(umem, g, n, ok, k)
+		if w.originate(umem, &g, n, ok) {
+			w.decideOwn(k.Ingress)
+			w.dispatch(umem, g)
+		}
 	}
 	w.drop(umem, f, v.Reason)
 }
@@ -41,29 +54,59 @@ func (w *Worker) answer(umem *rings.UMEM, f rings.Frame, k *packet.Key, e packet
 	if k.Ingress == policy.LocalOutput {
 		return
 	}
-	var ok bool
-	if e.Source, ok = errorSource(w.gen.snap.Ports, k); !ok {
+	snap := w.gen.snap
+	if !packet.Answerable(umem.Bytes(f), k) {
 		w.count.unsent.Add(1)
 		return
 	}
-	if g, ok := w.blank(umem, k); ok {
-		n, ok := packet.BuildError(space(umem, g), umem.Bytes(f), k, e)
-		w.originate(umem, g, n, ok, k)
+	if !w.allowed(k, &e) {
+		return
+	}
+	from, ok := snap.Reply(k, &w.ownKey[0], w.gen.linkLocal(k.Ingress), &w.ownVerdict[0])
+	if !ok { // nobody knows the way back
+		w.count.unsent.Add(1)
+		return
+	}
+	g, ok := w.blank(umem)
+	if !ok {
+		return
+	}
+	w.errors.of(k.Ingress).spend(snap.ICMP.Port)
+	w.errorID++
+	e.Source, e.MTU, e.ID = from.Source, from.MTU, w.errorID
+	n, ok := packet.BuildError(space(umem, g), umem.Bytes(f), k, e)
+	if w.originate(umem, &g, n, ok) {
+		w.dispatch(umem, g)
 	}
 }
 
-// blank is a frame for an answer to a packet, if the limit of its port has one left and there is memory.
-func (w *Worker) blank(umem *rings.UMEM, k *packet.Key) (rings.Frame, bool) {
-	if !w.errors.take(k.Ingress, w.now) {
+// allowed reports whether the limits allow the error about a packet, and counts where they do not. It takes the token
+// of the sender, but not yet that of the port. Redirects have a limit of their own for each sender.
+func (w *Worker) allowed(k *packet.Key, e *packet.Error) bool {
+	limits := &w.gen.snap.ICMP
+	if !w.errors.of(k.Ingress).has(limits.Port, w.now) {
 		w.count.limited.Add(1)
-		return rings.Frame{}, false
+		return false
 	}
+	if limits.Sender.PerSecond == 0 || e.Free(k.Family) {
+		return true
+	}
+	s := w.senders.find(&k.Src)
+	if !s.bucket.has(limits.Sender, w.now) {
+		w.count.spared.Add(1)
+		return false
+	}
+	s.bucket.spend(limits.Sender)
+	return true
+}
+
+// blank is a frame for an answer to a packet, if there is memory.
+func (w *Worker) blank(umem *rings.UMEM) (rings.Frame, bool) {
 	addr, ok := umem.Alloc()
 	if !ok {
 		w.count.limited.Add(1)
-		return rings.Frame{}, false
 	}
-	return rings.Frame{Addr: addr + answerHeadroom}, true
+	return rings.Frame{Addr: addr + answerHeadroom}, ok
 }
 
 // space is what a blank frame has room for.
@@ -72,34 +115,42 @@ func space(umem *rings.UMEM, g rings.Frame) []byte {
 	return chunk[start:]
 }
 
-// originate sends the answer of n bytes to a packet that was built in a blank frame, or frees the frame if none may be
-// sent. The answer is decided like any packet, as one of the router's own.
-func (w *Worker) originate(umem *rings.UMEM, g rings.Frame, n int, built bool, k *packet.Key) {
+// originate counts the answer of n bytes that was built in a blank frame, and parses it into ownKey; or it frees the
+// frame, if none may be sent.
+func (w *Worker) originate(umem *rings.UMEM, g *rings.Frame, n int, built bool) bool {
 	if !built {
 		w.count.unsent.Add(1)
 		umem.Free(g.Addr)
-		return
+		return false
 	}
 	w.count.generated.Add(1)
 	g.Len = uint32(n)
-	keys, verdicts := &w.ownKey, &w.ownVerdict
-	if reason := packet.Parse(umem.Bytes(g), &keys[0]); reason != packet.None {
+	k := &w.ownKey[0]
+	if reason := packet.Parse(umem.Bytes(*g), k); reason != packet.None {
 		panic("appliance: an answer of ours does not parse: " + reason.String())
 	}
-	keys[0].Ingress = policy.LocalOutput
-	if dst := keys[0].DstAddr(); dst.Is6() && dst.IsLinkLocalUnicast() { // a host on the link that the packet came by: no table knows which
-		verdicts[0] = policy.Verdict{Action: policy.Forward, Adjacency: policy.Unresolved, Port: k.Ingress, OnLink: true}
-		if i, ok := w.gen.snap.Adjacencies.Find(fib.Neighbor{Addr: dst, Port: k.Ingress}); ok {
-			verdicts[0].Adjacency = i
-		}
-	} else {
-		w.gen.snap.Decide(keys[:], verdicts[:], w.tally)
+	k.Ingress = policy.LocalOutput
+	return true
+}
+
+// decideOwn decides an answer to what came in on a port like any packet, as one of the router's own. A link-local
+// destination is a host on that port's link: no table knows which.
+func (w *Worker) decideOwn(ingress uint16) {
+	if dst := w.ownKey[0].DstAddr(); dst.Is6() && dst.IsLinkLocalUnicast() {
+		w.ownVerdict[0] = w.gen.snap.ToNeighbor(dst, ingress)
+		return
 	}
-	switch v := &verdicts[0]; v.Action {
+	w.gen.snap.Decide(w.ownKey[:], w.ownVerdict[:], w.tally)
+}
+
+// dispatch does with the answer in g, whose Key is ownKey, what ownVerdict says.
+func (w *Worker) dispatch(umem *rings.UMEM, g rings.Frame) {
+	k := &w.ownKey[0]
+	switch v := &w.ownVerdict[0]; v.Action {
 	case policy.Forward:
-		w.send(umem, g, &keys[0], v)
+		w.send(umem, g, k, v)
 	case policy.Punt:
-		w.punt(umem, g, &keys[0])
+		w.punt(umem, g, k)
 	default: // no error about an error
 		w.drop(umem, g, v.Reason)
 	}
@@ -107,52 +158,3 @@ func (w *Worker) originate(umem *rings.UMEM, g rings.Frame, n int, built bool, k
 
 // answerHeadroom is the space before an answer, for the VLAN tags of its way out; a multiple of the cache line.
 const answerHeadroom = 64
-
-// errorSource picks the router's address that an error about a packet comes from: one of the port that it came in on,
-// rather one of the sender's subnet.
-func errorSource(ports []policy.Port, k *packet.Key) (netip.Addr, bool) {
-	sender := k.SrcAddr()
-	var source netip.Addr
-	for _, p := range ports[k.Ingress].Addresses {
-		if p.Addr().Is4() != sender.Is4() {
-			continue
-		}
-		if p.Contains(sender) {
-			return p.Addr(), true
-		}
-		if !source.IsValid() {
-			source = p.Addr()
-		}
-	}
-	return source, source.IsValid()
-}
-
-// errorBuckets limit the ICMP errors and TCP resets about what comes in on each port (RFC 1812 section 4.3.2.8, RFC 4443
-// section 2.4 (f)): a token bucket each. Linux's limit for the whole host is 1,000 a second in bursts of 50
-// (net.ipv4.icmp_msgs_per_sec); ours is by port and worker.
-type errorBuckets struct{ buckets [256]errorBucket }
-
-type errorBucket struct {
-	tokens int64 // in ns of waiting: an error costs errorInterval
-	filled int64 // when, ns
-}
-
-const (
-	errorInterval = int64(time.Second) / 1000
-	errorBurst    = 50 * errorInterval
-)
-
-// take reports whether an error about a packet of this port may be sent now.
-func (b *errorBuckets) take(port uint16, now int64) bool {
-	k := &b.buckets[port%uint16(len(b.buckets))]
-	if k.filled == 0 {
-		k.tokens = errorBurst
-	}
-	k.tokens = min(errorBurst, k.tokens+now-k.filled)
-	k.filled = now
-	if k.tokens < errorInterval {
-		return false
-	}
-	k.tokens -= errorInterval
-	return true
-}

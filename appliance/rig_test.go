@@ -69,7 +69,7 @@ func newRig(t testing.TB, ports int, apart bool, change func(*policy.Policy)) *r
 	if g.host, err = g.lab.Host("router"); err != nil {
 		t.Fatal(err)
 	}
-	p := &policy.Policy{}
+	p := &policy.Policy{ICMP: policy.DefaultICMPLimits}
 	for i := range ports {
 		h, err := g.lab.Host(fmt.Sprintf("h%d", i))
 		need(t, err)
@@ -106,7 +106,7 @@ func newRig(t testing.TB, ports int, apart bool, change func(*policy.Policy)) *r
 	g.router.workers = []*Worker{g.w}
 	need(t, g.host.Do(func() error { return g.open(apart) }))
 	t.Cleanup(g.close)
-	g.setup = &setup{snap: snap, devices: g.devices, fixed: uint32(snap.Adjacencies.Len())}
+	g.setup = &setup{snap: snap, devices: g.devices, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
 	for _, port := range snap.Ports {
 		g.setup.ifindex = append(g.setup.ifindex, g.devices[port.Device].port.Ifindex)
 	}
@@ -197,7 +197,9 @@ type packetOf struct {
 	size     int   // of the payload; 0: 32
 	df       bool
 	tag      uint16
+	inner    uint16 // a second one
 	breakSum bool
+	options  []layers.IPv4Option
 }
 
 // frame builds the frame that the host of a port sends to its port.
@@ -214,7 +216,7 @@ func (g *rig) frame(port int, p packetOf) []byte {
 	udp := &layers.UDP{SrcPort: 1000, DstPort: 2000}
 	var ip gopacket.SerializableLayer
 	if src.Is4() {
-		h := &layers.IPv4{Version: 4, TTL: p.ttl, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+		h := &layers.IPv4{Version: 4, TTL: p.ttl, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice(), Options: p.options}
 		if p.df {
 			h.Flags = layers.IPv4DontFragment
 		}
@@ -230,6 +232,11 @@ func (g *rig) frame(port int, p packetOf) []byte {
 	if p.tag != 0 {
 		stack = append(stack, &layers.Dot1Q{VLANIdentifier: p.tag, Type: eth.EthernetType})
 		eth.EthernetType = layers.EthernetTypeDot1Q
+	}
+	if p.inner != 0 {
+		outer := stack[1].(*layers.Dot1Q)
+		stack = append(stack, &layers.Dot1Q{VLANIdentifier: p.inner, Type: outer.Type})
+		outer.Type = layers.EthernetTypeDot1Q
 	}
 	payload := make([]byte, p.size)
 	for i := range payload {
@@ -247,7 +254,7 @@ func (g *rig) frame(port int, p packetOf) []byte {
 // balance is how many packets the worker cannot account for.
 func (g *rig) balance() int64 {
 	c := &g.w.count
-	n := int64(c.generated.Load()) - int64(c.punted.Load()) - c.waiting.Load()
+	n := int64(c.generated.Load()+c.fragments.Load()) - int64(c.punted.Load()+c.cut.Load()) - c.waiting.Load()
 	for i := range c.drops {
 		n -= int64(c.drops[i].Load())
 	}

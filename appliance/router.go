@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"weir/fib"
 	"weir/policy"
 	"weir/rings"
 )
@@ -49,29 +51,41 @@ type Router struct {
 	prepared  *setup
 	stale     []*device // that only earlier setups used, to be closed once no worker is in one of those
 	settings  *settings
+	kernel    *kernelRoutes
 	neighbors neighborTable
+	links     map[int]link // by ifindex, of the running setup
 	tallies   tallies
-	past      past
-	trouble   []string // what went wrong after the point of no return; State shows it
+	captures  []*capture
+	started   int64     // monotonic, ns, when the workers began; 0: not yet
+	past      Traffic   // of queues that are closed
+	refitted  time.Time // when a refit last looked
+	misfit    bool      // a netdev may not be as the running setup takes it to be: refit looks
+	trouble   []string  // what went wrong after the point of no return; State shows it
 	closed    bool
 }
 
 // setup is what one snapshot runs on.
 type setup struct {
 	snap    *policy.Snapshot
-	devices []*device // by Port.Device
-	ifindex []int     // of the kernel's netdev, by logical port; 0 where the kernel has none
-	opened  []*device // those of devices that this setup opened
+	devices []*device    // by Port.Device
+	ifindex []int        // of the kernel's netdev, by logical port; 0 where the kernel has none
+	links   []netip.Addr // the kernel's link-local addresses, by logical port
+	opened  []*device    // those of devices that this setup opened
 	desired []setting
-	added   []setting      // settings that this setup made
-	revert  []func() error // takes back the settings that it changed
-	fixed   uint32         // adjacencies below this index are the snapshot's own: routes refer to them
+	added   []setting          // settings that this setup made
+	revert  []func() error     // takes back the settings that it changed
+	base    *fib.Adjacencies   // the snapshot's own: routes refer to them
+	fixed   uint32             // their number: they have the indexes below it
+	reasons map[*device]string // of a refit: why devices are not as configured
+	kernel  *kernelView        // of a refit that mends: what is there
+	refit   bool               // made while it runs, for netdevs that changed: what is by hand on those that stay is left
 }
 
 // ErrNotPrepared is returned by Publish without a Prepare before it.
 var ErrNotPrepared = errors.New("nothing is prepared")
 
-// New makes a router without ports. It undoes what an earlier process left in the kernel when it was killed.
+// New makes a router without ports. It undoes what an earlier process left in the kernel when it was killed, unless the kernel
+// forwards by it (kernelRoutes); then the first Publish does.
 func New(options Options, log *zap.Logger) (*Router, error) {
 	if options.RingSize == 0 {
 		options.RingSize = 2048
@@ -88,13 +102,20 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	if r.tun, err = openPunt(); err != nil { // first of all: it is also what a namespace has one router by
 		return nil, fmt.Errorf("start router: %w", err)
 	}
-	if r.settings, err = openSettings(options.StateDir); r.settings == nil {
+	if r.kernel, err = openKernelRoutes(options.StateDir, log); err != nil {
 		return nil, errors.Join(err, r.tun.Close())
+	}
+	open := openSettings
+	if r.kernel.left {
+		open = adoptSettings
+	}
+	if r.settings, err = open(options.StateDir); r.settings == nil {
+		return nil, errors.Join(err, r.kernel.close(true), r.tun.Close())
 	} else if err != nil {
 		r.fail("undo what an earlier weir left", err)
 	}
 	if r.steer, err = rings.NewSwitch(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.tun.Close())
+		return nil, errors.Join(fmt.Errorf("start router: %w", err), r.kernel.close(true), r.tun.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -103,6 +124,7 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	})
 	r.follow(ctx, "neighbours", r.watchNeighbors)
 	r.follow(ctx, "links", r.watchLinks)
+	r.follow(ctx, "link-local addresses", r.watchLinkLocals)
 	return r, nil
 }
 
@@ -140,7 +162,7 @@ func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
 	if r.prepared != nil {
 		r.abort()
 	}
-	s := &setup{snap: snap, fixed: uint32(snap.Adjacencies.Len())}
+	s := &setup{snap: snap, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
 	defer func() {
 		if err != nil {
 			r.undo(s)
@@ -211,8 +233,10 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	old := r.running
 	r.commits++
 	s.snap.Generation = r.commits
-	snap := s.snap.WithAdjacencies(r.resolve(s))
-	g := &generation{snap: snap, lanes: r.lanes(s, nil), tallies: r.tallies.fresh(snap, r.workers, r.epoch+1)}
+	r.askLinks(s)
+	snap := s.snap.WithAdjacencies(r.withLinks(s, r.resolve(s)))
+	r.learnLinkLocals(s)
+	g := &generation{snap: snap, lanes: r.lanes(s, nil), links: s.links, tallies: r.tallies.fresh(snap, r.workers, r.epoch+1)}
 	epoch := r.publish(g)
 	r.running, r.prepared = s, nil
 	s.snap = snap
@@ -235,6 +259,7 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	r.tallies.move(snap)
 	r.tallies.collect()
 	r.askForGateways(s)
+	r.kernel.follow(s)
 	return r.commits, err
 }
 
@@ -254,7 +279,7 @@ func (r *Router) release(ctx context.Context, s *setup) (err error) {
 	if len(gone) == 0 {
 		return err
 	}
-	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone), tallies: r.tallies.inUse})
+	epoch := r.publish(&generation{snap: s.snap, lanes: r.lanes(s, gone), links: s.links, tallies: r.tallies.inUse})
 	if late := r.await(ctx, epoch); late != nil {
 		return errors.Join(err, late)
 	}
@@ -273,6 +298,9 @@ func (r *Router) Close() (err error) {
 	}
 	r.closed = true
 	r.abort()
+	// A start that fails leaves to the kernel what it forwards by since the last weir was killed.
+	keep := r.running == nil && r.kernel.left
+	err = r.kernel.close(keep) // while the workers still forward, so that no packet meets half a policy
 	if s := r.running; s != nil {
 		devices := slices.Concat(s.devices, r.stale)
 		for _, d := range devices {
@@ -282,7 +310,7 @@ func (r *Router) Close() (err error) {
 		for i := range lanes {
 			lanes[i].stop = true
 		}
-		r.publish(&generation{snap: s.snap, lanes: lanes, tallies: r.tallies.inUse})
+		r.publish(&generation{snap: s.snap, lanes: lanes, links: s.links, tallies: r.tallies.inUse})
 		if late := r.join(); late != nil { // its queues cannot be closed under it; they go with the process
 			err = errors.Join(err, late)
 		} else {
@@ -292,7 +320,9 @@ func (r *Router) Close() (err error) {
 			r.dropWorkers()
 		}
 	}
-	err = errors.Join(err, r.settings.undoAll())
+	if !keep {
+		err = errors.Join(err, r.settings.undoAll())
+	}
 	r.mu.Unlock()
 
 	r.stop()
@@ -393,6 +423,7 @@ func (r *Router) makeWorkers(s *setup) error {
 }
 
 func (r *Router) startWorkers() {
+	r.started = monotonic()
 	ctx, stop := context.WithCancel(context.Background())
 	stopAll := r.stop
 	r.stop = func() { stop(); stopAll() }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,13 +34,17 @@ const (
 	settingMTU      settingKind = "mtu"      // Was is the old one
 	settingAddress  settingKind = "address"  // Value was added
 	settingNeighbor settingKind = "neighbor" // Value is "address mac", added as permanent
+	settingGateway  settingKind = "gateway"  // Value is the address of one that the kernel manages
 	settingOffload  settingKind = "offload"  // Value is a list of features, switched off
 	settingVLAN     settingKind = "vlan"     // Port is a VLAN netdev that was made
+	settingGroup    settingKind = "group"    // the interface group; Was is the old one
 )
 
-// same reports whether two settings are about the same thing. A netdev has one MTU, whatever its value, and many addresses.
+// same reports whether two settings are about the same thing. A netdev has one MTU and one group, whatever their values, and
+// many addresses.
 func (s setting) same(t setting) bool {
-	return s.Kind == t.Kind && s.Port == t.Port && s.Ifindex == t.Ifindex && (s.Value == t.Value || s.Kind == settingMTU)
+	return s.Kind == t.Kind && s.Port == t.Port && s.Ifindex == t.Ifindex &&
+		(s.Value == t.Value || s.Kind == settingMTU || s.Kind == settingGroup)
 }
 
 func (s setting) String() string {
@@ -72,10 +75,20 @@ func (s setting) undo() error {
 		if n, err = parseNeighbor(s); err == nil {
 			err = ignore(netlink.NeighDel(n), unix.ENOENT)
 		}
+	case settingGateway:
+		var addr netip.Addr
+		if addr, err = netip.ParseAddr(s.Value); err == nil {
+			err = ignore(unmanage(addr, s.Ifindex), unix.ENOENT)
+		}
 	case settingOffload:
 		err = rings.RestoreOffloads(s.Port, strings.Fields(s.Value))
 	case settingVLAN:
 		err = netlink.LinkDel(link)
+	case settingGroup:
+		var group uint64
+		if group, err = strconv.ParseUint(s.Was, 10, 32); err == nil {
+			err = netlink.LinkSetGroup(link, int(group))
+		}
 	default:
 		err = errors.New("unknown kind")
 	}
@@ -114,14 +127,31 @@ type settings struct {
 // openSettings reads what an earlier process left, undoes it, and starts with an empty list. What could not be undone is
 // returned for the log.
 func openSettings(dir string) (*settings, error) {
-	var ns unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
-		return nil, fmt.Errorf("find network namespace: %w", err)
+	s, err := readSettings(dir)
+	if err != nil {
+		return s, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make state directory: %w", err)
+	return s, s.undoAll()
+}
+
+// adoptSettings reads what an earlier process left and goes on with it as its own, but for offloads, which opening the port
+// finds out about anew: routes that the kernel forwards by need the links and addresses. The first commit undoes the
+// rest.
+func adoptSettings(dir string) (*settings, error) {
+	s, err := readSettings(dir)
+	if err != nil {
+		return s, err
 	}
-	s := &settings{path: filepath.Join(dir, fmt.Sprintf("settings-%d.json", ns.Ino))} // a router has a network namespace to itself
+	return s, s.undo(func(t setting) bool { return t.Kind == settingOffload })
+}
+
+// readSettings reads the list. It is nil if there can be none.
+func readSettings(dir string) (*settings, error) {
+	path, err := statePath(dir, "settings")
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{path: path + ".json"}
 	text, err := os.ReadFile(s.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
@@ -132,7 +162,7 @@ func openSettings(dir string) (*settings, error) {
 	if err != nil {
 		return s, fmt.Errorf("read what an earlier weir left: %w", err)
 	}
-	return s, s.undoAll()
+	return s, nil
 }
 
 // add notes a setting; do makes it. If do fails nothing is noted.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -141,4 +142,27 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestSettingsAdopted: who takes over what a dead process left undoes nothing at first, and can undo all of it later.
+func TestSettingsAdopted(t *testing.T) {
+	dir := t.TempDir()
+	inNamespace(t, func(link netlink.Link) {
+		s, err := openSettings(dir)
+		need(t, err)
+		a := link.Attrs()
+		one, add := address(link, "192.0.2.1/24")
+		group := setting{Kind: settingGroup, Port: a.Name, Ifindex: a.Index, Value: "4000000000", Was: "0"}
+		need(t, s.add(one, add), s.add(group, func() error { return netlink.LinkSetGroup(link, 4_000_000_000) }))
+		after, err := adoptSettings(dir)
+		need(t, err)
+		groupNow := func() uint32 { return must(netlink.LinkByIndex(a.Index)).Attrs().Group }
+		if got := addresses(t, link); len(got) != 1 || groupNow() != 4_000_000_000 || !slices.Equal(after.list, s.list) {
+			t.Errorf("addresses %v, group %d, list %v", got, groupNow(), after.list)
+		}
+		need(t, after.undoAll())
+		if got := addresses(t, link); len(got) != 0 || groupNow() != 0 {
+			t.Errorf("not undone: addresses %v, group %d", got, groupNow())
+		}
+	})
 }

@@ -41,3 +41,14 @@ func (q *spsc[T]) drain(f func(*T)) {
 		q.head.Store(head + 1)
 	}
 }
+
+// front is what drain would begin with, or nil; pop takes it out.
+func (q *spsc[T]) front() *T {
+	head := q.head.Load()
+	if head == q.tail.Load() { // acquire: the slot is written
+		return nil
+	}
+	return &q.slots[head&uint32(len(q.slots)-1)]
+}
+
+func (q *spsc[T]) pop() { q.head.Add(1) } // release: the slot is read before it is given back

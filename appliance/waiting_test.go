@@ -86,3 +86,44 @@ func BenchmarkRooms(b *testing.B) {
 		rs.find(last)
 	}
 }
+
+// TestKnock: when all rooms are taken, a neighbour for whom a second packet comes gets the one that was opened first, if
+// that is not too young.
+func TestKnock(t *testing.T) {
+	g := newRig(t, 2, false, nil)
+	w := g.w
+	pending := &w.count.drops[packet.NeighborPending]
+	packets := func(n, from int) {
+		for i := range n {
+			g.inject(0, g.frame(0, packetOf{src: "10.0.0.2", dst: addr("10.0.1.%d", from+i).String()}))
+		}
+		g.forward(0, n)
+	}
+	packets(roomsMax, 100)
+	first, other := fib.Neighbor{Addr: addr("10.0.1.100"), Port: 1}, fib.Neighbor{Addr: addr("10.0.1.200"), Port: 1}
+	packets(1, 200)
+	packets(1, 200)
+	if w.rooms.find(other) != nil || pending.Load() != 2 {
+		t.Fatalf("a young room was taken away; %d found no place", pending.Load())
+	}
+	for i := range w.rooms.rooms {
+		w.rooms.rooms[i].since -= int64(evictAge) + int64(roomsMax-i)
+	}
+	packets(1, 201)
+	if w.rooms.find(first) == nil {
+		t.Error("a room was taken away for who knocks once")
+	}
+	packets(1, 200)
+	if r := w.rooms.find(other); r == nil || r.n != 1 || w.rooms.find(first) != nil || pending.Load() != 2+1+1 || w.rooms.open != roomsMax {
+		t.Errorf("room %+v, %d are open, %d found no place", r, w.rooms.open, pending.Load())
+	}
+	if n := testing.AllocsPerRun(100, func() { w.rooms.knock(other) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	w.now += int64(2 * waitMax)
+	w.visitRooms()
+	g.census()
+	if b := g.balance(); b != 0 {
+		t.Errorf("%d packets unaccounted for", b)
+	}
+}

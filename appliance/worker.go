@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -25,21 +26,29 @@ type Worker struct {
 	gen        *generation
 	lane       *lane
 	tally      *policy.Tally
+	taps       []tap    // captures, mostly none
+	from       *ingress // what the packets at hand came in by, for those that are dropped; nil: nothing that is still there
+	fromPort   uint16   // likewise the logical port, where it is known without a look at the packet; else policy.None
 	batch      rings.Batch
 	frames     [rings.BatchSize]rings.Frame // what parsed, beside keys
 	keys       [rings.BatchSize]packet.Key
 	verdicts   [rings.BatchSize]policy.Verdict
 	ownKey     [1]packet.Key // of an answer of ours
 	ownVerdict [1]policy.Verdict
-	egress     []egress // by device index
+	seenKey    packet.Key // of a packet that is captured
+	egress     []egress   // by device index
 
-	rooms    waitingRooms
-	leaving  [seatsMax]seat // out of a room, on the way
-	errors   errorBuckets
-	idler    rings.Idler
-	requests *spsc[fib.Neighbor] // neighbours to resolve
-	punts    *spsc[punt]         // packets for the kernel
-	used     []atomic.Uint32     // by adjacency: the second in which it was last used
+	rooms     waitingRooms
+	leaving   [seatsMax]seat // out of a room, on the way
+	datagrams *datagrams     // of which fragments have been seen
+	errors    errorBuckets
+	senders   *senders
+	errorID   uint16     // IPv4 identification of the latest error
+	piece     packet.Key // of a fragment
+	idler     rings.Idler
+	requests  *spsc[fib.Neighbor] // neighbours to resolve
+	punts     *spsc[punt]         // packets for the kernel
+	used      []atomic.Uint32     // by adjacency: the second in which it was last used
 
 	// The control plane's part, which run never touches: the memory of each kind, and how many queues it has frames for.
 	umems     [umemKinds]*rings.UMEM
@@ -58,7 +67,9 @@ type Worker struct {
 // egress gathers the packets of one batch that leave through one device.
 type egress struct {
 	queue  *rings.Queue
-	frames [2 * rings.BatchSize]rings.Frame // a received packet makes at most one, a waiting room's release BatchSize more
+	device uint16
+	frames [2 * rings.BatchSize]rings.Frame // full before the end of a batch where fragments, answers or waiting rooms add to it: then it is flushed
+	from   [2 * rings.BatchSize]uint16      // logical port that each came in on, or policy.LocalOutput
 	n      int
 }
 
@@ -69,12 +80,15 @@ func newWorker(r *Router, id, cpu int) (*Worker, error) {
 	}
 	return &Worker{
 		id: id, cpu: cpu, router: r, poller: p,
-		requests: newSPSC[fib.Neighbor](256),
-		punts:    newSPSC[punt](256),
-		used:     make([]atomic.Uint32, adjacenciesMax),
-		idler:    rings.Idler{Spin: r.options.IdleSpin},
-		adopted:  make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		requests:  newSPSC[fib.Neighbor](256),
+		punts:     newSPSC[punt](256),
+		used:      make([]atomic.Uint32, adjacenciesMax),
+		rooms:     waitingRooms{knocks: make([]uint32, knocked), seed: rand.Uint64()},
+		datagrams: newDatagrams(),
+		senders:   newSenders(),
+		idler:     rings.Idler{Spin: r.options.IdleSpin},
+		adopted:   make(chan struct{}, 1),
+		done:      make(chan struct{}),
 	}, nil
 }
 
@@ -108,16 +122,35 @@ func (w *Worker) forward(in *ingress) int {
 		return 0
 	}
 	w.tick()
-	m := w.parse(in)
-	w.gen.snap.Decide(w.keys[:m], w.verdicts[:m], w.tally)
-	umem := in.queue.UMEM()
-	for i := range m {
-		f, k, v := w.frames[i], &w.keys[i], &w.verdicts[i]
+	w.from, w.fromPort = in, policy.None
+	w.count.packets.Add(uint64(n))
+	w.count.batches.Add(1)
+	if w.taps != nil {
+		w.captureIn(in)
+	}
+	umem, m := in.queue.UMEM(), w.parse(in)
+	if w.gen.snap.ConsistentFragments() {
+		w.decideFragments(umem, m)
+	} else {
+		w.decide(umem, w.frames[:m], w.keys[:m], w.verdicts[:m])
+	}
+	w.flush()
+	return n
+}
+
+// decide gives packets their verdicts, and carries those out.
+func (w *Worker) decide(umem *rings.UMEM, frames []rings.Frame, keys []packet.Key, verdicts []policy.Verdict) {
+	w.gen.snap.Decide(keys, verdicts, w.tally)
+	for i := range keys {
+		f, k, v := frames[i], &keys[i], &verdicts[i]
 		if goesOn := v.Action == policy.Forward || v.Action == policy.Punt; goesOn && v.SetDSCP {
 			packet.SetDSCP(umem.Bytes(f), k, v.TOS>>2) // an answer to a packet is about it as it came
 		}
 		switch v.Action {
 		case policy.Forward:
+			if v.Port == k.Ingress {
+				w.redirect(umem, f, k, v)
+			}
 			packet.DecrementTTL(umem.Bytes(f), k)
 			w.send(umem, f, k, v)
 		case policy.Punt:
@@ -130,8 +163,6 @@ func (w *Worker) forward(in *ingress) int {
 			w.drop(umem, f, v.Reason)
 		}
 	}
-	w.flush()
-	return n
 }
 
 // parse fills keys with the packets of the batch that are sound, frames beside them, and returns their number.
@@ -140,7 +171,7 @@ func (w *Worker) parse(in *ingress) int {
 	for _, f := range w.batch.Frames[:w.batch.N] {
 		k := &w.keys[m]
 		if reason := packet.Parse(umem.Bytes(f), k); reason != packet.None {
-			w.drop(umem, f, reason)
+			w.refuse(in, umem, f, k, reason)
 			continue
 		}
 		if !w.gen.snap.Ingress(in.device, k) {
@@ -156,15 +187,24 @@ func (w *Worker) parse(in *ingress) int {
 // send rewrites a packet for its next hop, or lets it wait until that is known.
 func (w *Worker) send(umem *rings.UMEM, f rings.Frame, k *packet.Key, v *policy.Verdict) {
 	if v.Adjacency == policy.Unresolved {
-		w.wait(umem, f, k, fib.Neighbor{Addr: k.DstAddr(), Port: v.Port})
+		w.wait(umem, f, k, v.MTU, fib.Neighbor{Addr: k.DstAddr(), Port: v.Port})
 		return
 	}
 	a := w.gen.snap.Adjacencies.At(v.Adjacency)
 	if a.State != fib.Resolved {
-		w.waitFor(umem, f, k, a)
+		w.waitFor(umem, f, k, v.MTU, a)
 		return
 	}
 	w.touch(v.Adjacency)
+	w.depart(umem, f, k, v.MTU, a)
+}
+
+// depart transmits a packet, in fragments where mtu is not 0: then it is longer than that.
+func (w *Worker) depart(umem *rings.UMEM, f rings.Frame, k *packet.Key, mtu uint16, a *fib.Adjacency) {
+	if mtu != 0 {
+		w.fragment(umem, f, k, mtu, a)
+		return
+	}
 	w.transmit(umem, f, k, a)
 }
 
@@ -179,7 +219,7 @@ func (w *Worker) transmit(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib
 		w.flushOne(out)
 	}
 	chunk, start := umem.Chunk(f)
-	link := packet.Link{Dst: a.DstMAC, Src: a.SrcMAC, VLAN: a.VLAN, Tags: a.Tags}
+	link := packet.Link{Dst: a.DstMAC, Src: a.SrcMAC, VLAN: a.VLAN, Tags: a.Tags, Service: a.Service}
 	newStart, length, ok := packet.Encap(chunk, start, int(f.Len), k, &link)
 	if !ok {
 		w.drop(umem, f, packet.NoFrame)
@@ -192,7 +232,7 @@ func (w *Worker) transmit(umem *rings.UMEM, f rings.Frame, k *packet.Key, a *fib
 			return
 		}
 	}
-	out.frames[out.n] = f
+	out.frames[out.n], out.from[out.n] = f, k.Ingress
 	out.n++
 }
 
@@ -224,8 +264,11 @@ func (w *Worker) flush() {
 func (w *Worker) flushOne(out *egress) {
 	sent := out.queue.Transmit(out.frames[:out.n])
 	out.queue.Kick()
-	for _, f := range out.frames[sent:out.n] {
-		w.drop(out.queue.UMEM(), f, packet.TransmitFull) // full queue: drop and count, as a router does
+	if w.taps != nil {
+		w.captureOut(out, sent)
+	}
+	if sent < out.n {
+		w.dropRest(out, out.frames[sent:out.n])
 	}
 	out.n = 0
 	out.queue.Complete()
@@ -234,6 +277,12 @@ func (w *Worker) flushOne(out *egress) {
 // drop counts a packet that goes nowhere, and frees its chunk.
 func (w *Worker) drop(umem *rings.UMEM, f rings.Frame, reason packet.Reason) {
 	w.count.drops[reason].Add(1)
+	if w.from != nil {
+		w.from.drops[reason].Add(1)
+	}
+	if w.taps != nil {
+		w.captureDrop(umem.Bytes(f), reason)
+	}
 	umem.Free(f.Addr)
 }
 
@@ -263,19 +312,23 @@ func (w *Worker) follow() bool {
 
 func (w *Worker) adopt(g *generation) bool {
 	lane := &g.lanes[w.id]
+	w.from = nil
 	if w.gen != nil && w.gen.snap.Generation != g.snap.Generation {
 		w.move(w.gen.snap, g.snap)
 	}
 	changed := lane != w.lane
-	w.gen, w.lane, w.tally = g, lane, g.tallies[w.id]
+	w.gen, w.lane, w.tally, w.taps = g, lane, g.tallies[w.id], nil
+	if g.taps != nil {
+		w.taps = g.taps[w.id]
+	}
 	if changed {
 		for _, r := range lane.retired {
 			r.umem.Reclaim(r.id)
 		}
 		w.egress = w.egress[:0]
 		queues := make([]*rings.Queue, 0, len(lane.in)) // a change of ports, not the packet path
-		for _, q := range lane.out {
-			w.egress = append(w.egress, egress{queue: q})
+		for device, q := range lane.out {
+			w.egress = append(w.egress, egress{queue: q, device: uint16(device)})
 		}
 		for _, in := range lane.in {
 			in.queue.Refill() // before the control plane lets packets in
@@ -305,6 +358,7 @@ func (w *Worker) idle() {
 	w.count.sleeps.Add(1)
 	w.poller.Wait(sleepMax)
 	w.tick()
+	w.count.asleep.Add(uint64(w.now - now))
 	w.idler.Slept(time.Duration(w.now - now))
 	w.visitRooms()
 }

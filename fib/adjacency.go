@@ -25,8 +25,10 @@ type Adjacency struct {
 	SrcMAC   [6]byte
 	VLAN     [2]uint16 // VLAN identifiers to push, outer first
 	Tags     uint8     // how many
+	Service  bool      // the outer one is an S-TAG (0x88a8)
 	State    NeighborState
 	Static   bool // from the configuration: never resolved, never failed
+	Lost     bool // has failed, and has not answered since: multipath routes do without it
 }
 
 // Neighbor identifies a host on a link: a logical port, and an address there.
@@ -35,18 +37,24 @@ type Neighbor struct {
 	Port uint16
 }
 
-// Adjacencies is the set of known neighbours. A value is immutable: readers use it without a lock, and a change
-// makes a new one (With) that shares nothing that is written later. An index, once given, stays with its
-// neighbour in every later version.
+// Adjacencies is the set of known neighbours, and knows which ports' links are down. A value is immutable: readers use it
+// without a lock, and a change makes a new one (With) that shares nothing that is written later. An index, once given,
+// stays with its neighbour in every later version.
 type Adjacencies struct {
 	list   []Adjacency
 	index  map[Neighbor]uint32
 	vacant []uint32 // indexes of neighbours that were taken out
+
+	down     []uint64 // bit p: port p's link is down; without trailing zeros
+	impaired bool     // a port is down, or a neighbour lost
 }
 
 // Len is one more than the largest index. An index that no neighbour has, since it was taken out, holds the zero
 // Adjacency, whose neighbour's address is invalid.
 func (a *Adjacencies) Len() int { return len(a.list) }
+
+// Known is the number of neighbours.
+func (a *Adjacencies) Known() int { return len(a.index) }
 
 // At returns adjacency i, which must be below Len. The result must not be written to.
 func (a *Adjacencies) At(i uint32) *Adjacency { return &a.list[i] }
@@ -68,6 +76,7 @@ func (a *Adjacencies) With(changes ...Adjacency) *Adjacencies {
 		}
 		next.list[i] = c
 	}
+	next.examine()
 	return next
 }
 
@@ -82,6 +91,7 @@ func (a *Adjacencies) Without(gone ...Neighbor) *Adjacencies {
 			next.vacant = append(next.vacant, i)
 		}
 	}
+	next.examine()
 	return next
 }
 
@@ -89,7 +99,7 @@ func (a *Adjacencies) clone() *Adjacencies {
 	if a == nil {
 		return &Adjacencies{index: make(map[Neighbor]uint32)}
 	}
-	next := &Adjacencies{list: slices.Clone(a.list), index: maps.Clone(a.index), vacant: slices.Clone(a.vacant)}
+	next := &Adjacencies{list: slices.Clone(a.list), index: maps.Clone(a.index), vacant: slices.Clone(a.vacant), down: a.down}
 	if next.index == nil {
 		next.index = make(map[Neighbor]uint32)
 	}

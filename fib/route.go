@@ -47,7 +47,7 @@ type NextHop struct {
 	Port      uint16     // logical port, index into the snapshot's ports
 	Weight    uint16     // 1..65535, relative share among the route's hops; 0 counts as 1
 	Adjacency uint32     // gateway's index into the Adjacencies; unused where on-link. Set by policy.Compile
-	Bound     uint32     // highest 31-bit flow hash that this hop takes, see Hop. Set by Table.Insert
+	ID        uint32     // what flows know the hop by, see Hop; 0: Table.Insert makes one of Port and Gateway
 }
 
 // OnLink reports whether the destination itself is the neighbour.

@@ -61,13 +61,13 @@ func (t *Table) Len() int { return t.length }
 
 // Insert adds the route, or replaces the one of the same prefix, TOS and metric, and reports whether it replaced.
 // Host bits of the prefix are cleared; an invalid prefix is a programmer's error and panics. The table keeps its own
-// copy of the hops, with their Bound set.
+// copy of the hops, each with an ID.
 func (t *Table) Insert(r Route) (replaced bool) {
 	if !r.Prefix.IsValid() {
 		panic("fib: insert of an invalid prefix")
 	}
 	r.Prefix = r.Prefix.Masked()
-	r.Hops = withBounds(r.Hops)
+	r.Hops = ready(r.Hops)
 
 	l, ok := t.routes.Get(r.Prefix)
 	if !ok {
@@ -168,6 +168,22 @@ func (t *Table) LookupShorter(addr netip.Addr, tos uint8, bits int) (*Route, boo
 		return nil, false
 	}
 	return t.choose(l, addr, tos)
+}
+
+// After is what Lookup, or LookupShorter, would have come to if r and all that come before it were not there: the next route
+// of the prefix, or one of a shorter prefix. They must have returned r for the same addr and tos.
+func (t *Table) After(r *Route, addr netip.Addr, tos uint8) (*Route, bool) {
+	l, ok := t.routes.Get(r.Prefix)
+	if !ok {
+		return nil, false
+	}
+	i, _ := l.search(r.TOS, r.Metric)
+	for i++; i < len(l.routes); i++ {
+		if next := &l.routes[i]; next.TOS == 0 || next.TOS == tos&tosMask {
+			return next, true
+		}
+	}
+	return t.LookupShorter(addr, tos, r.Prefix.Bits())
 }
 
 // choose finds the leaf's route for the TOS byte, or that of the nearest shorter prefix which has one.

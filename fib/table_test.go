@@ -65,6 +65,14 @@ func TestTableIsTheTwin(t *testing.T) {
 			compare(t, "shorter", addr, tos,
 				func() (*Route, bool) { return table.LookupShorter(addr, tos, min(bits, addr.BitLen()+1)) },
 				func() (Route, bool) { return slow.lookup(addr, tos, bits) })
+			all := append(twin(nil), slow...)
+			r, ok := table.Lookup(addr, tos)
+			for ok { // every route that there is for it, in turn
+				all.delete(r.Prefix, r.TOS, r.Metric)
+				was := r
+				r, ok = table.After(was, addr, tos)
+				compare(t, "after", addr, tos, func() (*Route, bool) { return r, ok }, func() (Route, bool) { return all.lookup(addr, tos, 999) })
+			}
 		}
 	})
 }
@@ -160,7 +168,7 @@ func TestInsertKeepsItsOwnCopy(t *testing.T) {
 	table.Insert(Route{Prefix: netip.MustParsePrefix("10.1.2.3/8"), Hops: hops})
 	hops[0].Port = 9
 	r, _ := table.Lookup(netip.MustParseAddr("10.0.0.1"), 0)
-	if r.Hops[0].Port != 1 || hops[0].Bound != 0 {
+	if r.Hops[0].Port != 1 || hops[0].ID != 0 {
 		t.Error("table and caller share the hops")
 	}
 	if r.Prefix.String() != "10.0.0.0/8" {
@@ -178,6 +186,8 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 		table.Lookup(hit, 0x10)
 		table.Lookup(miss, 0)
 		table.LookupShorter(hit, 0, 16)
+		r, _ := table.Lookup(hit, 0x10)
+		table.After(r, hit, 0x10)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -48,6 +48,23 @@ func (d *decoder) addRemarks(remarks []*policy.CompileError, severity Severity) 
 		case e.Port >= 0:
 			at, path = d.places.ports[e.Port], "ports."+d.policy.Ports[e.Port].Name
 		}
+		if severity == Warning && at == (spot{}) {
+			continue // about a default rule, or a table that the file does not name: nobody can mend that
+		}
+		if by := d.placeOf(e); by != (spot{}) {
+			message += " (see " + d.positionFrom(at, by) + ")"
+		}
 		d.found.add(at, path, message, severity)
 	}
+}
+
+// placeOf is where the rule or the statement is that a remark names besides its own, or the zero spot.
+func (d *decoder) placeOf(e *policy.CompileError) spot {
+	switch {
+	case e.By < 0:
+		return spot{}
+	case e.Rule >= 0:
+		return d.places.rules[e.By]
+	}
+	return d.places.statements[e.Chain][e.By]
 }

@@ -1,7 +1,6 @@
 package mgmt
 
 import (
-	"maps"
 	"strings"
 
 	"weir/policy"
@@ -21,7 +20,7 @@ var notKeys = section{name: "not", keys: []string{"not"}}
 
 // decodeCondition reads what a statement asks of a field: a value, a list of values of which one must be met, $set for
 // the members of a set, also in a list, or {not: …} around one of these.
-func (d *decoder) decodeCondition(name string, icmp icmpVersion, v *node, p *path) (policy.Condition, bool) {
+func (d *decoder) decodeCondition(name string, version uint8, v *node, p *path) (policy.Condition, bool) {
 	errors := d.found.errors
 	c := policy.Condition{Field: selectors[name]}
 	if v.kind == mapping {
@@ -38,10 +37,10 @@ func (d *decoder) decodeCondition(name string, icmp icmpVersion, v *node, p *pat
 		d.errorf(v.at, p, "the list is empty, so nothing could match")
 	case v.kind == sequence:
 		for i := range v.items {
-			d.decodeValue(&c, name, icmp, &v.items[i], p.at(i))
+			d.decodeValue(&c, name, version, &v.items[i], p.at(i))
 		}
 	default:
-		d.decodeValue(&c, name, icmp, v, p)
+		d.decodeValue(&c, name, version, v, p)
 		if set, ok := strings.CutPrefix(v.text, "$"); ok {
 			c.Set = set
 		}
@@ -50,7 +49,7 @@ func (d *decoder) decodeCondition(name string, icmp icmpVersion, v *node, p *pat
 }
 
 // decodeValue adds one value, or the members of a set, to a condition.
-func (d *decoder) decodeValue(c *policy.Condition, name string, icmp icmpVersion, v *node, p *path) {
+func (d *decoder) decodeValue(c *policy.Condition, name string, version uint8, v *node, p *path) {
 	if set, ok := strings.CutPrefix(v.text, "$"); ok && v.kind == scalar {
 		switch name {
 		case "iif", "iif-group", "tagged", "tcp-flags", "fragment":
@@ -66,7 +65,7 @@ func (d *decoder) decodeValue(c *policy.Condition, name string, icmp icmpVersion
 		}
 		return
 	}
-	if r, ok := d.decodeNumber(name, icmp, v, p); ok {
+	if r, ok := d.decodeNumber(name, version, v, p); ok {
 		c.Numbers = append(c.Numbers, r)
 	}
 }
@@ -87,7 +86,7 @@ func fieldLimit(f policy.Field) uint32 {
 }
 
 // decodeNumber reads one value of a field that is a number, in the words of its selector.
-func (d *decoder) decodeNumber(name string, icmp icmpVersion, v *node, p *path) (r policy.Range, ok bool) {
+func (d *decoder) decodeNumber(name string, version uint8, v *node, p *path) (r policy.Range, ok bool) {
 	field := selectors[name]
 	limit := fieldLimit(field)
 	exactly := func(n uint32, ok bool) (policy.Range, bool) {
@@ -129,7 +128,7 @@ func (d *decoder) decodeNumber(name string, icmp icmpVersion, v *node, p *path) 
 	case "proto":
 		proto, known := parseProtocol(text)
 		if !known {
-			d.errorf(v.at, p, "expected a protocol by name or number (0 to 255), found %s%s", v, d.suggest(text, maps.Keys(protocolNames)))
+			d.errorf(v.at, p, "expected a protocol by name or number (0 to 255), found %s%s", v, d.suggest(text, packet.Protocols.All()))
 		}
 		return exactly(uint32(proto), known)
 	case "sport", "dport":
@@ -143,7 +142,7 @@ func (d *decoder) decodeNumber(name string, icmp icmpVersion, v *node, p *path) 
 		m, _, wrong = parseMasked(text, limit)
 		r = maskRange(m, limit)
 	case "icmp-type", "icmp-code":
-		return d.decodeICMP(name, icmp, text, v, p)
+		return d.decodeICMP(name, version, text, v, p)
 	case "tcp-flags":
 		m, wrong = parseTCPFlags(text)
 		r = maskRange(m, limit)
@@ -175,87 +174,58 @@ func maskRange(m masked, all uint32) policy.Range {
 	return policy.Range{Lo: v, Hi: v, Mask: m.mask}
 }
 
-// icmpVersion says whose names of ICMP types and codes a selector means, as far as its neighbours tell.
-type icmpVersion uint8
-
-const (
-	icmpEither icmpVersion = iota
-	icmp4
-	icmp6
-)
-
-// versionOf tells by the protocol, and else by the family.
-func versionOf(protos []policy.Range, family uint8) icmpVersion {
+// versionOf is the family whose names of ICMP types and codes a selector means, as far as its neighbours tell: by the
+// protocol, and else by the family. 0 is either.
+func versionOf(protos []policy.Range, family uint8) uint8 {
 	is := func(proto uint8) bool {
 		return len(protos) == 1 && protos[0].Lo == uint32(proto) && protos[0].Hi == uint32(proto)
 	}
 	switch {
-	case is(packet.ProtoICMP), family == packet.IPv4:
-		return icmp4
-	case is(packet.ProtoICMPv6), family == packet.IPv6:
-		return icmp6
+	case is(packet.ProtoICMP):
+		return packet.IPv4
+	case is(packet.ProtoICMPv6):
+		return packet.IPv6
 	}
-	return icmpEither
+	return family
 }
 
 // decodeICMP reads an ICMP type or code by name or number. Names mean different numbers in ICMP and ICMPv6.
-func (d *decoder) decodeICMP(name string, version icmpVersion, text string, v *node, p *path) (r policy.Range, ok bool) {
-	names := icmpTypes
+func (d *decoder) decodeICMP(name string, version uint8, text string, v *node, p *path) (r policy.Range, ok bool) {
+	names := packet.ICMPTypes
 	if name == "icmp-code" {
-		names = icmpCodes
+		names = packet.ICMPCodes
 	}
 	if r, wrong := parseRange(text, 0xff); wrong == "" {
 		return r, true
 	}
-	n4, in4 := names[icmp4][strings.ToLower(text)]
-	n6, in6 := names[icmp6][strings.ToLower(text)]
+	n4, in4 := names(packet.IPv4).Number(text)
+	n6, in6 := names(packet.IPv6).Number(text)
 	n := n4
 	switch {
-	case version == icmp4 && in4, version == icmpEither && in4 && !in6:
-	case version == icmp6 && in6, version == icmpEither && in6 && (!in4 || n4 == n6):
+	case version == packet.IPv4 && in4, version == 0 && in4 && !in6:
+	case version == packet.IPv6 && in6, version == 0 && in6 && (!in4 || n4 == n6):
 		n = n6
-	case version == icmpEither && in4:
+	case version == 0 && in4:
 		d.errorf(v.at, p, "%s is %d in ICMP and %d in ICMPv6: add proto: icmp or proto: icmpv6", clip(text), n4, n6)
 		return r, false
-	case version == icmp4 && in6:
+	case version == packet.IPv4 && in6:
 		d.errorf(v.at, p, "%s is of ICMPv6, and proto or family say ICMP", clip(text))
 		return r, false
-	case version == icmp6 && in4:
+	case version == packet.IPv6 && in4:
 		d.errorf(v.at, p, "%s is of ICMP, and proto or family say ICMPv6", clip(text))
 		return r, false
 	default:
-		known := maps.Clone(names[icmp4])
-		if version == icmp6 {
-			known = names[icmp6]
-		} else if version == icmpEither {
-			maps.Copy(known, names[icmp6])
+		known := func(yield func(string) bool) {
+			for _, family := range []uint8{packet.IPv4, packet.IPv6} {
+				for text := range names(family).All() {
+					if (version == 0 || version == family) && !yield(text) {
+						return
+					}
+				}
+			}
 		}
-		d.errorf(v.at, p, "expected %s by name or number (0 to 255), found %s%s", valueWords[name], v, d.suggest(text, maps.Keys(known)))
+		d.errorf(v.at, p, "expected %s by name or number (0 to 255), found %s%s", valueWords[name], v, d.suggest(text, known))
 		return r, false
 	}
 	return policy.Range{Lo: uint32(n), Hi: uint32(n), Mask: policy.AllBits}, true
-}
-
-// icmpTypes are IANA "ICMP Type Numbers" and "ICMPv6 type Numbers", in the spelling of nft(8).
-var icmpTypes = map[icmpVersion]map[string]uint8{
-	icmp4: {
-		"echo-reply": 0, "destination-unreachable": 3, "source-quench": 4, "redirect": 5, "echo-request": 8, "router-advertisement": 9,
-		"router-solicitation": 10, "time-exceeded": 11, "parameter-problem": 12, "timestamp-request": 13, "timestamp-reply": 14,
-		"info-request": 15, "info-reply": 16, "address-mask-request": 17, "address-mask-reply": 18,
-	},
-	icmp6: {
-		"destination-unreachable": 1, "packet-too-big": 2, "time-exceeded": 3, "parameter-problem": 4, "echo-request": 128, "echo-reply": 129,
-		"mld-listener-query": 130, "mld-listener-report": 131, "mld-listener-done": 132, "nd-router-solicit": 133, "nd-router-advert": 134,
-		"nd-neighbor-solicit": 135, "nd-neighbor-advert": 136, "nd-redirect": 137, "router-renumbering": 138, "ind-neighbor-solicit": 141,
-		"ind-neighbor-advert": 142, "mld2-listener-report": 143,
-	},
-}
-
-// icmpCodes are the codes of destination-unreachable, likewise.
-var icmpCodes = map[icmpVersion]map[string]uint8{
-	icmp4: {
-		"net-unreachable": 0, "host-unreachable": 1, "prot-unreachable": 2, "port-unreachable": 3, "frag-needed": 4, "net-prohibited": 9,
-		"host-prohibited": 10, "admin-prohibited": 13,
-	},
-	icmp6: {"no-route": 0, "admin-prohibited": 1, "addr-unreachable": 3, "port-unreachable": 4, "policy-fail": 5, "reject-route": 6},
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +22,9 @@ import (
 //
 //	request   the command's words on one line, with `| json` at its end where JSON is wanted
 //	answer    STATUS LENGTH on one line, then LENGTH bytes of output
+//
+// A command that answers bit by bit sends any number of chunks before that, each `+ LENGTH` on one line and LENGTH bytes, at
+// most 64 KiB. A client that closes its side of the connection, or goes away, ends it.
 //
 // The socket's mode lets its owner alone connect.
 
@@ -51,6 +53,11 @@ type Command struct {
 	// is not a string is marshaled; a string is the output as it is. An error is the output of a refusal, and a
 	// *UsageError that of a bad command.
 	Run func(ctx context.Context, args []string, asJSON bool) (output any, err error)
+
+	// Stream is there instead of Run where a command answers bit by bit, through w. The context ends when the client is
+	// gone or wants no more; the output is the command's last words. Writing fails when the client takes nothing for half a
+	// minute.
+	Stream func(ctx context.Context, args []string, asJSON bool, w io.Writer) (output any, err error)
 }
 
 // UsageError says that a command was not given what it takes.
@@ -172,9 +179,13 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	case err != nil:
 		return // nobody to answer
 	default:
-		output, status = root.execute(ctx, line)
+		output, status = root.execute(ctx, line, &chunks{connection, ctx})
 	}
-	connection.SetWriteDeadline(time.Now().Add(answerDeadline))
+	deadline := answerDeadline
+	if ctx.Err() != nil {
+		deadline = stopDeadline
+	}
+	connection.SetWriteDeadline(time.Now().Add(deadline))
 	if _, err := fmt.Fprintf(connection, "%d %d\n", status, len(output)); err == nil {
 		connection.Write(output)
 	}
@@ -197,7 +208,7 @@ func readRequest(r io.Reader) (string, error) {
 }
 
 // execute runs a command line. A command that panics is refused: it must not take the router with it.
-func (c *Command) execute(ctx context.Context, line string) (output []byte, status int) {
+func (c *Command) execute(ctx context.Context, line string, out *chunks) (output []byte, status int) {
 	defer func() {
 		if r := recover(); r != nil {
 			output, status = []byte(fmt.Sprintf("command panicked: %v\n", r)), StatusRefused
@@ -209,13 +220,13 @@ func (c *Command) execute(ctx context.Context, line string) (output []byte, stat
 	line, asJSON := cutJSON(line)
 	words := strings.Fields(line)
 	command, args := c.find(words)
-	if last := len(args) - 1; last >= 0 && (args[last] == "?" || args[last] == "help") && (command.Run == nil || last == 0) {
+	if last := len(args) - 1; last >= 0 && (args[last] == "?" || args[last] == "help") && (!command.runs() || last == 0) {
 		return []byte(command.help(strings.Join(words[:len(words)-len(args)], " "))), StatusOK
 	}
-	if command.Run == nil {
+	if !command.runs() {
 		return []byte(command.invalid(words, args)), StatusBadCommand
 	}
-	value, err := command.Run(ctx, args, asJSON)
+	value, err := command.run(ctx, args, asJSON, out)
 	var usage *UsageError
 	switch {
 	case errors.As(err, &usage):
@@ -236,6 +247,17 @@ func (c *Command) execute(ctx context.Context, line string) (output []byte, stat
 		return endLine([]byte("marshal output: " + err.Error())), StatusRefused
 	}
 	return endLine(output), StatusOK
+}
+
+func (c *Command) runs() bool { return c.Run != nil || c.Stream != nil }
+
+func (c *Command) run(ctx context.Context, args []string, asJSON bool, out *chunks) (any, error) {
+	if c.Stream == nil {
+		return c.Run(ctx, args, asJSON)
+	}
+	ctx, release := out.watch()
+	defer release()
+	return c.Stream(ctx, args, asJSON, out)
 }
 
 // cutJSON takes `| json` off the end of a line.
@@ -305,43 +327,4 @@ func endLine(output []byte) []byte {
 		output = append(output, '\n')
 	}
 	return output
-}
-
-// Call runs a command over the control socket at path. The error is about the connection; what the command has to
-// say, refusals included, is its output and status.
-func Call(ctx context.Context, path string, args ...string) (output []byte, status int, err error) {
-	line := strings.Join(args, " ")
-	if strings.ContainsAny(line, "\r\n") || len(line) >= requestMax {
-		return nil, StatusBadCommand, errors.New("call: a command is one line")
-	}
-	var dialer net.Dialer
-	connection, err := dialer.DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, StatusRefused, fmt.Errorf("call: %w", err)
-	}
-	defer connection.Close()
-	stop := context.AfterFunc(ctx, func() { connection.SetDeadline(time.Now()) })
-	defer stop()
-	if _, err := io.WriteString(connection, line+"\n"); err != nil {
-		return nil, StatusRefused, fmt.Errorf("call: %w", err)
-	}
-	answer := bufio.NewReader(connection)
-	header, err := answer.ReadSlice('\n')
-	if err != nil {
-		return nil, StatusRefused, fmt.Errorf("call: read answer: %w", err)
-	}
-	statusText, lengthText, _ := strings.Cut(strings.TrimSuffix(string(header), "\n"), " ")
-	status, err = strconv.Atoi(statusText)
-	length, lengthErr := strconv.Atoi(lengthText)
-	if err = errors.Join(err, lengthErr); err != nil || length < 0 || length > answerMax {
-		return nil, StatusRefused, fmt.Errorf("call: answer begins with %q", clip(string(header)))
-	}
-	output, err = io.ReadAll(io.LimitReader(answer, int64(length)))
-	if err == nil && len(output) < length {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return output, StatusRefused, fmt.Errorf("call: read answer: %w", err)
-	}
-	return output, status, nil
 }

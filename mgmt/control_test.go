@@ -2,6 +2,7 @@ package mgmt
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,4 +230,35 @@ func TestControlNotOurs(t *testing.T) {
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzRequest: whatever a client sends, it is answered in the form of an answer, or not at all where it sent no line.
+func FuzzRequest(f *testing.F) {
+	for _, text := range []string{"show echo a b | json\n", "show echo|json\r\n", "help\n", "show ?\n", "refuse\n", "usage x\n", "panic\n", "nothing | json\n",
+		"\n", "sho echo\n", "show echo \xff\n", "show echo \x00\n", "show", "| json\n", "refuse | json | json\n", " \t show\u00a0echo\n"} {
+		f.Add([]byte(text))
+	}
+	root := &Command{Commands: slices.DeleteFunc(commands(nil, nil), func(c *Command) bool { return c.Name == "wait" })}
+	f.Fuzz(func(t *testing.T, request []byte) {
+		line, err := readRequest(bytes.NewReader(request))
+		end := bytes.IndexByte(request, '\n')
+		switch {
+		case end < 0 && err == nil, end >= 0 && end < requestMax && err != nil:
+			t.Fatalf("%q: %v", request, err)
+		case err != nil:
+			return
+		case strings.ContainsRune(line, '\n'):
+			t.Fatalf("%q is more than a line", line)
+		}
+		output, status := root.execute(t.Context(), line, nil)
+		if status != StatusOK && status != StatusRefused && status != StatusBadCommand {
+			t.Errorf("%q: status %d", line, status)
+		}
+		if len(output) > 0 && output[len(output)-1] != '\n' {
+			t.Errorf("%q is answered by %.100q", line, output)
+		}
+		if status == StatusBadCommand && !bytes.HasPrefix(output, []byte("Invalid command")) {
+			t.Errorf("%q is refused by %.100q", line, output)
+		}
+	})
 }

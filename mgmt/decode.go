@@ -17,11 +17,14 @@ type decoder struct {
 
 	system System
 	policy policy.Policy
+	routes int // of all tables, those that ports bring included; up to routesMax
 	places places
 	names  names
 	links  links
-	marks  map[string]masked // tags
+	marks  map[string]masked // of tags
 	sets   map[string]*set
+	tags   map[string]*named
+	groups map[string]*named // that `groups` has
 
 	sum  hash.Hash // of the text and the routes-files
 	dir  string    // of the configuration, where the routes-files are

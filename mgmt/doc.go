@@ -27,7 +27,5 @@
 //   - A scalar is text until a section says what it must be. So `reverse-path: off` is the word off whatever the
 //     YAML version thinks of it, and `mac: 02:00:00:00:00:09` is no sexagesimal number.
 //   - Routes that were read from a file share their next-hop slices. They are immutable, as fib.Route says.
-//   - No ICMP redirects are sent and no reverse path is checked, whether `redirects` and `reverse-path` are absent
-//     or off; asking for either is refused.
 //   - What this version does not support is refused by name: the list is in unsupported.go.
 package mgmt

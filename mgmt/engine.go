@@ -30,6 +30,23 @@ type Router interface {
 	Abort()
 }
 
+// Service is what runs beside the router as the configuration says. Every commit asks it to change, in the same steps as the
+// Router, and calls one method at a time.
+type Service interface {
+	// Prepare opens what the configuration needs beyond what runs, and changes nothing that does. When it fails, it has undone
+	// what it did.
+	Prepare(System) error
+
+	// Publish makes the prepared the running one. It cannot fail.
+	Publish()
+
+	// Abort undoes Prepare.
+	Abort()
+}
+
+// Outcomes count commits by what became of them.
+type Outcomes struct{ Succeeded, Refused, Failed uint64 }
+
 // Engine puts configurations in force. Its methods may be called by any goroutine; commits wait for one another.
 type Engine struct {
 	path    string
@@ -39,6 +56,9 @@ type Engine struct {
 	router  Router        // nil before the first commit; guarded by turn
 	workers []int         // that the router was opened with; guarded by turn
 	running atomic.Pointer[running]
+
+	services                   []Service
+	succeeded, refused, failed atomic.Uint64
 }
 
 type running struct {
@@ -47,9 +67,14 @@ type running struct {
 }
 
 // NewEngine returns an engine for the configuration file at path. When the first configuration has been read, open
-// makes the router that it asks for; everything else about that router, and its end, is the caller's.
-func NewEngine(path string, open func(System) (Router, error), log *zap.Logger) *Engine {
-	return &Engine{path: path, open: open, log: log, turn: make(chan struct{}, 1)}
+// makes the router that it asks for; everything else about that router and the services, and their end, is the caller's.
+func NewEngine(path string, open func(System) (Router, error), log *zap.Logger, services ...Service) *Engine {
+	return &Engine{path: path, open: open, log: log, turn: make(chan struct{}, 1), services: services}
+}
+
+// Outcomes returns what became of the commits so far.
+func (e *Engine) Outcomes() Outcomes {
+	return Outcomes{e.succeeded.Load(), e.refused.Load(), e.failed.Load()}
 }
 
 // Running returns the configuration in force and its generation, or nil and 0 before the first commit.
@@ -166,13 +191,13 @@ func (e *Engine) commit(ctx context.Context) Report {
 			Message: "workers stay as they are until weir starts again", Severity: Warning,
 		})
 	}
-	err := e.router.Prepare(config.Snapshot)
+	err := e.prepare(config)
 	report.PrepareMillis = millisSince(start)
 	if err != nil {
 		return fail("prepare: %v", err)
 	}
 	if err := ctx.Err(); err != nil {
-		e.router.Abort()
+		e.abort()
 		return fail("prepare: %v", err)
 	}
 
@@ -181,17 +206,46 @@ func (e *Engine) commit(ctx context.Context) Report {
 	report.PublishMillis = millisSince(start)
 	switch {
 	case generation == 0 && err == nil:
-		e.router.Abort()
+		e.abort()
 		return fail("publish: the router gave no generation")
 	case generation == 0:
-		e.router.Abort()
+		e.abort()
 		return fail("publish: %v", err)
 	case err != nil:
 		report.Trouble = err.Error()
 	}
+	for _, s := range e.services {
+		s.Publish()
+	}
 	e.running.Store(&running{config, generation})
 	report.Generation, report.Hash = generation, config.Hash
 	return report
+}
+
+// prepare has everybody open what the configuration needs, or nobody.
+func (e *Engine) prepare(config *Config) error {
+	for i, s := range e.services {
+		if err := s.Prepare(config.System); err != nil {
+			abort(e.services[:i])
+			return err
+		}
+	}
+	if err := e.router.Prepare(config.Snapshot); err != nil {
+		abort(e.services)
+		return err
+	}
+	return nil
+}
+
+func (e *Engine) abort() {
+	e.router.Abort()
+	abort(e.services)
+}
+
+func abort(services []Service) {
+	for _, s := range services {
+		s.Abort()
+	}
 }
 
 // tell logs a commit, once, when its outcome is known.
@@ -203,6 +257,14 @@ func (e *Engine) tell(r *Report) {
 	}
 	if len(r.Problems) > 0 {
 		fields = append(fields, zap.String("first_problem", r.Problems[0].String()))
+	}
+	switch {
+	case r.Failed != "":
+		e.failed.Add(1)
+	case r.Problems.Refused():
+		e.refused.Add(1)
+	default:
+		e.succeeded.Add(1)
 	}
 	switch {
 	case r.Failed != "":

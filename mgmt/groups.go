@@ -25,6 +25,7 @@ func (d *decoder) decodeGroups(n *node, p *path) {
 		}
 		byNumber[uint32(number)] = k
 		d.names.groups[k.text] = uint32(number)
+		d.groups[k.text] = &named{at: k.at, p: p}
 	})
 }
 
@@ -65,6 +66,7 @@ func (d *decoder) group(v *node, p *path) (number uint32, ok bool) {
 		return 0, false
 	}
 	number, ok = d.names.groups[text]
+	use(d.groups, text)
 	if !ok {
 		d.errorf(v.at, p, "no port is in group %s, and groups does not have it%s", clip(text), d.suggest(text, maps.Keys(d.names.groups)))
 	}

@@ -106,7 +106,7 @@ func withoutPath(err error) error {
 }
 
 var topKeys = section{keys: []string{
-	"version", "system", "ports", "neighbors", "groups", "sets", "tags", "tables", "marks", "rules", "default-rules", "assert",
+	"version", "system", "ports", "neighbors", "groups", "sets", "tags", "tables", "marks", "rules", "default-rules", "fragments", "assert",
 }}
 
 // Parse checks the text of a configuration. The name is that of its file, for messages and to find the routes-files
@@ -146,14 +146,16 @@ func Parse(name string, text []byte, open func(path string) (io.ReadCloser, erro
 
 func newDecoder(name string, open func(path string) (io.ReadCloser, error)) *decoder {
 	return &decoder{
-		files: []string{name},
-		names: names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, chains: map[string]uint16{}, rules: map[string]spot{}},
-		links: newLinks(),
-		marks: map[string]masked{},
-		sets:  map[string]*set{},
-		sum:   sha256.New(),
-		dir:   filepath.Dir(name),
-		open:  open,
+		policy: policy.Policy{ICMP: policy.DefaultICMPLimits},
+		files:  []string{name},
+		names:  names{ports: map[string]uint16{}, tables: map[string]uint16{}, groups: map[string]uint32{}, chains: map[string]uint16{}, rules: map[string]spot{}},
+		links:  newLinks(),
+		marks:  map[string]masked{},
+		sets:   map[string]*set{},
+		tags:   map[string]*named{}, groups: map[string]*named{},
+		sum:  sha256.New(),
+		dir:  filepath.Dir(name),
+		open: open,
 	}
 }
 
@@ -201,14 +203,24 @@ func (d *decoder) decode(root *node) {
 	defaults := true
 	if f, ok := sections["default-rules"]; ok {
 		defaults, _ = d.boolean(f.n, f.p)
+		if !defaults && d.policy.KernelRoutes {
+			d.warnf(f.n.at, f.p, "kernel routes: the kernel keeps its own default rules all the same: there what no rule decides is looked up in main")
+		}
 	}
 	if defaults {
 		d.addDefaultRules()
+	}
+	if f, ok := sections["fragments"]; ok {
+		word, _ := d.word(f.n, f.p, "linux", "consistent")
+		d.policy.ConsistentFragments = word == "consistent"
+		if d.policy.ConsistentFragments && d.policy.KernelRoutes {
+			d.warnf(f.n.at, f.p, "kernel routes: to the kernel's rules fragments have no ports")
+		}
 	}
 	rules, ok := sections["rules"]
 	if !ok {
 		rules = found{&node{}, nil}
 	}
 	d.decodeRules(rules.n, rules.p)
-	d.warnSets()
+	d.warnUnused()
 }

@@ -60,7 +60,17 @@ func TestGolden(t *testing.T) {
 func describe(c *Config) string {
 	var b strings.Builder
 	short := func(p Position) string { return fmt.Sprintf("%s:%d:%d", filepath.Base(p.File), p.Line, p.Column) }
-	fmt.Fprintf(&b, "system%s\n", fields(c.System))
+	fmt.Fprintf(&b, "system%s", fields(c.System))
+	if c.Policy.MultipathHash != 0 {
+		fmt.Fprintf(&b, " multipath-hash %v", c.Policy.MultipathHash)
+	}
+	b.WriteByte('\n')
+	if limits := c.Policy.ICMP; limits != policy.DefaultICMPLimits {
+		fmt.Fprintf(&b, "icmp port %+v sender %+v\n", limits.Port, limits.Sender)
+	}
+	if c.Policy.ConsistentFragments {
+		b.WriteString("fragments consistent\n")
+	}
 	for i, p := range c.Policy.Ports {
 		fmt.Fprintf(&b, "%-16s port%s\n", short(c.PortPosition(i)), fields(p))
 	}

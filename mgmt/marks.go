@@ -158,7 +158,7 @@ func (d *decoder) decodeMatch(n *node, p *path) (m policy.Match) {
 		case "icmp-type", "icmp-code":
 			icmp = append(icmp, value{k.text, v, p})
 		default:
-			if c, ok := d.decodeCondition(k.text, icmpEither, v, p); ok {
+			if c, ok := d.decodeCondition(k.text, 0, v, p); ok {
 				m.Conditions = append(m.Conditions, c)
 			}
 		}
@@ -172,8 +172,8 @@ func (d *decoder) decodeMatch(n *node, p *path) (m policy.Match) {
 	return m
 }
 
-// matchVersion is the ICMP that a match speaks of.
-func matchVersion(m *policy.Match) icmpVersion {
+// matchVersion is the family whose ICMP a match speaks of, 0 where it may be either.
+func matchVersion(m *policy.Match) uint8 {
 	var protos []policy.Range
 	family := m.Family
 	for i := range m.Conditions {

@@ -58,8 +58,8 @@ type owner struct {
 	p    *path
 }
 
-var portKeys = section{name: "ports", keys: []string{"group", "addresses", "mtu", "mode", "reverse-path", "redirects", "vlans"}}
-var vlanKeys = section{name: "ports", keys: []string{"name", "group", "addresses", "mtu", "reverse-path", "redirects"}}
+var portKeys = section{name: "ports", keys: []string{"group", "addresses", "mtu", "mode", "reverse-path", "src-valid-mark", "redirects", "vlans"}}
+var vlanKeys = section{name: "ports", keys: []string{"name", "group", "addresses", "mtu", "reverse-path", "src-valid-mark", "redirects", "protocol", "vlans"}}
 
 // draftPort is a port while its section is read.
 type draftPort struct {
@@ -67,6 +67,7 @@ type draftPort struct {
 	at        spot
 	p         *path
 	mtu       *node
+	protocol  *node
 	vlans     *node
 	vlansPath *path
 	addresses []owner // parallel to Addresses
@@ -75,7 +76,7 @@ type draftPort struct {
 func (d *decoder) decodePorts(n *node, p *path) {
 	var devices, vlans []*draftPort
 	d.entries(n, p, "port names to their settings", func(k key, v *node, p *path) {
-		port := &draftPort{Port: policy.Port{Name: k.text, Device: uint16(len(devices)), MTU: mtuDefault, AnyMTU: true, Mode: "auto"}, at: k.at, p: p}
+		port := &draftPort{Port: policy.Port{Name: k.text, Device: uint16(len(devices)), MTU: mtuDefault, AnyMTU: true, Mode: "auto", Redirects: true}, at: k.at, p: p}
 		if wrong := checkPortName(k.text); wrong != "" {
 			d.errorf(k.at, p, "%s", wrong)
 		}
@@ -160,12 +161,21 @@ func (d *decoder) decodePortField(port *draftPort, k key, v *node, p *path) {
 		if v.kind == scalar && (v.text == "false" || v.text == "no") {
 			return
 		}
-		if mode, ok := d.word(v, p, "off", "loose", "strict"); ok && unsupported["ports.reverse-path="+mode] {
-			d.errorf(v.at, p, "%s: %s", mode, notSupported)
+		switch mode, _ := d.word(v, p, "off", "loose", "strict"); mode {
+		case "loose":
+			port.ReversePath = policy.ReverseLoose
+		case "strict":
+			port.ReversePath = policy.ReverseStrict
 		}
+	case "src-valid-mark":
+		port.SourceMark, _ = d.boolean(v, p)
 	case "redirects":
-		if value, ok := d.boolean(v, p); ok && value && unsupported["ports.redirects=true"] {
-			d.errorf(v.at, p, "true: %s", notSupported)
+		if value, ok := d.boolean(v, p); ok {
+			port.Redirects = value
+		}
+	case "protocol":
+		if text, ok := d.word(v, p, "802.1q", "802.1ad"); ok {
+			port.Service, port.protocol = text == "802.1ad", v
 		}
 	case "vlans":
 		port.vlans, port.vlansPath = v, p
@@ -208,7 +218,7 @@ func (d *decoder) checkMTU(port *draftPort) {
 	}
 }
 
-// decodeVLANs reads the VLANs of a port, once its own settings are known.
+// decodeVLANs reads the VLANs of a port, or those within a VLAN, once its own settings are known.
 func (d *decoder) decodeVLANs(parent *draftPort) (vlans []*draftPort) {
 	if parent.vlans == nil {
 		return nil
@@ -226,8 +236,11 @@ func (d *decoder) decodeVLANs(parent *draftPort) (vlans []*draftPort) {
 		}
 		byID[uint16(id)] = k
 		vlan := &draftPort{
-			Port: policy.Port{Name: parent.Name + "." + k.text, Device: parent.Device, VLAN: uint16(id), MTU: parent.MTU, AnyMTU: parent.AnyMTU},
+			Port: policy.Port{Name: parent.Name + "." + k.text, Device: parent.Device, VLAN: uint16(id), MTU: parent.MTU, AnyMTU: parent.AnyMTU, Redirects: true},
 			at:   k.at, p: p,
+		}
+		if parent.VLAN != 0 {
+			vlan.VLAN, vlan.Inner, vlan.Service = parent.VLAN, uint16(id), parent.Service
 		}
 		named := false
 		d.fields(v, p, &vlanKeys, func(k key, v *node, p *path) {
@@ -241,9 +254,27 @@ func (d *decoder) decodeVLANs(parent *draftPort) (vlans []*draftPort) {
 		if vlan.mtu != nil && !parent.AnyMTU && vlan.MTU > parent.MTU {
 			d.errorf(vlan.mtu.at, vlanPath.to("mtu"), "larger than the %d of %s", parent.MTU, clip(parent.Name))
 		}
+		if vlan.Inner != 0 {
+			d.checkInner(vlan, vlanPath)
+		} else if vlan.vlans != nil && vlan.protocol == nil {
+			vlan.Service = true // what tunnels VLANs is a service provider's, unless the file says otherwise
+		}
 		vlans = append(vlans, vlan)
+		if vlan.Inner == 0 {
+			vlans = append(vlans, d.decodeVLANs(vlan)...)
+		}
 	})
 	return vlans
+}
+
+// checkInner refuses what a VLAN within a VLAN cannot have.
+func (d *decoder) checkInner(vlan *draftPort, p *path) {
+	if vlan.vlans != nil {
+		d.errorf(vlan.vlans.at, p.to("vlans"), "a frame has two tags at most, and this VLAN is within another one")
+	}
+	if vlan.protocol != nil {
+		d.errorf(vlan.protocol.at, p.to("protocol"), "the inner tag is always 802.1q; the outer VLAN has a protocol")
+	}
 }
 
 // connect notes an address of a port and the network that it is in.

@@ -81,7 +81,7 @@ func (d *decoder) finishRoute(table uint16, seen *routeSet, r *draftRoute, repor
 		if !r.prefix.IsValid() {
 			route.Prefix = defaultPrefix(f)
 		}
-		if len(d.policy.Tables[table].Routes) >= routesMax {
+		if d.routes >= routesMax {
 			report(r.place, fmt.Sprintf("more than %d routes", routesMax))
 			return nil
 		}

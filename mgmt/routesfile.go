@@ -94,6 +94,9 @@ func (r *routesFile) read(f io.Reader) error {
 			r.report(1, "line is longer than %d bytes; the rest of the file is not read", lineMax)
 			return nil
 		}
+		if r.line == 1 {
+			text = bytes.TrimPrefix(text, []byte("\ufeff")) // as in the configuration
+		}
 		if len(text) > 0 {
 			r.decodeLine(bytes.TrimRight(text, "\r\n"))
 		}
@@ -102,7 +105,7 @@ func (r *routesFile) read(f io.Reader) error {
 			return nil
 		case err != nil:
 			return err
-		case r.line == math.MaxUint32, len(r.d.policy.Tables[r.table].Routes) >= routesMax && r.errors > listedRoutesMax:
+		case r.line == math.MaxUint32, r.d.routes >= routesMax && r.errors > listedRoutesMax:
 			return nil // reported with the last routes
 		}
 	}
@@ -149,6 +152,17 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 // column is that of the last word, in characters.
 func (w *words) column() int { return utf8.RuneCount(w.line[:w.start]) + 1 }
 
+// notText is the index of the first byte of a line that no text has there: a NUL, or what is not UTF-8.
+func notText(line []byte) int {
+	for i := 0; ; {
+		r, size := utf8.DecodeRune(line[i:])
+		if r == 0 || r == utf8.RuneError && size == 1 {
+			return i
+		}
+		i += size
+	}
+}
+
 func (w *words) errorf(format string, args ...any) {
 	if !w.wrong {
 		w.r.report(w.column(), format, args...)
@@ -184,6 +198,11 @@ func (w *words) place() place {
 
 func (r *routesFile) decodeLine(line []byte) {
 	w := &words{r: r, line: line}
+	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 {
+		w.start = notText(line)
+		w.errorf("byte 0x%02x is not text", line[w.start])
+		return
+	}
 	word := w.word()
 	if word == nil {
 		return

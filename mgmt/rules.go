@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -196,7 +195,7 @@ func (d *decoder) decodeRuleField(r *draftRule, key string, v *node, p *path) {
 	case "proto":
 		if text, ok := d.text(v, p, "a protocol"); ok {
 			if m.Proto, m.HasProto = parseProtocol(text); !m.HasProto {
-				d.errorf(v.at, p, "expected a protocol by name or number (0 to 255), found %s%s", v, d.suggest(text, maps.Keys(protocolNames)))
+				d.errorf(v.at, p, "expected a protocol by name or number (0 to 255), found %s%s", v, d.suggest(text, packet.Protocols.All()))
 			}
 		}
 	case "sport":

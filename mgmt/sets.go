@@ -93,15 +93,6 @@ func (d *decoder) addSet(c *policy.Condition, name string, limit uint32, v *node
 	c.Numbers = append(c.Numbers, s.numbers...)
 }
 
-// warnSets reports sets that nothing uses.
-func (d *decoder) warnSets() {
-	for name, s := range d.sets {
-		if !s.used && !s.wrong {
-			d.warnf(s.at, s.p, "nothing uses set %s", name)
-		}
-	}
-}
-
 func rangeText(r policy.Range) string {
 	if r.Lo == r.Hi {
 		return fmt.Sprint(r.Lo)

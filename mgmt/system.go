@@ -1,17 +1,23 @@
 package mgmt
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+
+	"weir/policy"
+)
 
 // System is the part of a configuration that is about the router itself and not about packets.
 type System struct {
 	Hostname string // empty: leave the machine's alone
 	Workers  []int  // CPUs of the workers, in the order of the file; nil is auto: all CPUs but one
+	Metrics  string // address and port that metrics are served on; empty: nowhere
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "metrics", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "ssh"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -28,12 +34,37 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.system.Hostname = text
 		case "workers":
 			d.decodeWorkers(v, p)
+		case "icmp":
+			d.decodeICMPLimits(v, p)
+		case "metrics":
+			has := false
+			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) { d.system.Metrics, has = d.listenAddress(v, p), true })
+			d.required(v, p, "listen", has || !isMapping)
 		case "kernel-routes":
-			if value, ok := d.boolean(v, p); ok && value && unsupported["system.kernel-routes=true"] {
-				d.errorf(v.at, p, "true: %s", notSupported)
+			d.policy.KernelRoutes, _ = d.boolean(v, p)
+		case "multipath-hash":
+			if word, _ := d.word(v, p, "l4", "l3"); word == "l3" {
+				d.policy.MultipathHash = policy.HashL3
 			}
 		}
 	})
+}
+
+var metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
+
+// listenAddress returns an address and port to listen on, or empty text.
+func (d *decoder) listenAddress(n *node, p *path) string {
+	const what = "an address and a port such as 127.0.0.1:9550 or [::1]:9550"
+	text, ok := d.text(n, p, what)
+	if !ok {
+		return ""
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Port() == 0 {
+		d.errorf(n.at, p, "expected %s, found %s", what, n)
+		return ""
+	}
+	return at.String()
 }
 
 func (d *decoder) decodeWorkers(n *node, p *path) {

@@ -46,6 +46,7 @@ func (d *decoder) addTable(t policy.Table, at spot) uint16 {
 func (d *decoder) addRoute(table uint16, r fib.Route, at spot) {
 	t := &d.policy.Tables[table]
 	t.Routes = append(t.Routes, r)
+	d.routes++
 	d.places.routes[table] = append(d.places.routes[table], at)
 }
 

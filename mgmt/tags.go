@@ -18,6 +18,7 @@ func (d *decoder) decodeTags(n *node, p *path) {
 				return
 			}
 			d.marks[k.text] = mark
+			d.tags[k.text] = &named{at: k.at, p: p}
 		}
 	})
 }
@@ -29,6 +30,7 @@ func (d *decoder) tag(v *node, p *path) (masked, bool) {
 		return masked{}, false
 	}
 	mark, ok := d.marks[text]
+	use(d.tags, text)
 	if !ok {
 		d.errorf(v.at, p, "no tag is called %s%s", clip(text), d.suggest(text, maps.Keys(d.marks)))
 	}

@@ -78,7 +78,7 @@ func parseTree(text []byte) (root node, err error) {
 // checkText refuses what no text of a configuration has.
 func checkText(text []byte) error {
 	if len(text) > textMax {
-		return &syntaxError{spot{line: 1, column: 1}, fmt.Sprintf("text of %d bytes is larger than %d; keep routes in a routes-file", len(text), textMax)}
+		return &syntaxError{spot{line: 1, column: 1}, fmt.Sprintf("text is larger than %d bytes; keep routes in a routes-file", textMax)}
 	}
 	line, column := uint32(1), uint32(1)
 	for i := 0; i < len(text); {
@@ -208,7 +208,7 @@ func (b *treeBuilder) document() (root node, err error) {
 		b.next++
 	}
 	if t := b.peek(); t != nil && !endsDocument(t) {
-		if root, err = b.block(0); err != nil {
+		if root, err = b.block(); err != nil {
 			return node{}, err
 		}
 	}
@@ -231,13 +231,9 @@ func (b *treeBuilder) descend(t *token.Token) error {
 
 func (b *treeBuilder) ascend() { b.depth-- }
 
-// block reads the node at the next token, which begins right of column parent.
-func (b *treeBuilder) block(parent int) (node, error) {
-	t := b.peek()
-	if t.Position.Column <= parent {
-		return node{}, syntaxErrorAt(t, "indentation does not fit")
-	}
-	switch {
+// block reads the node at the next token. That it begins right of what it belongs to, the caller has seen.
+func (b *treeBuilder) block() (node, error) {
+	switch t := b.peek(); {
 	case t.Type == token.SequenceEntryType:
 		return b.blockSequence()
 	case b.startsPair():
@@ -272,7 +268,7 @@ func (b *treeBuilder) blockSequence() (node, error) {
 		item := node{at: spotOf(t)}
 		if v := b.peek(); v != nil && v.Position.Column > column && !endsDocument(v) {
 			var err error
-			if item, err = b.block(column); err != nil {
+			if item, err = b.block(); err != nil {
 				return node{}, err
 			}
 		}
@@ -324,7 +320,7 @@ func (b *treeBuilder) pairValue(column int, colon *token.Token) (node, error) {
 		}
 		return b.value()
 	case t.Position.Column > column:
-		return b.block(column)
+		return b.block()
 	case t.Position.Column == column && t.Type == token.SequenceEntryType:
 		return b.blockSequence()
 	}

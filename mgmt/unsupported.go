@@ -5,13 +5,7 @@ package mgmt
 var unsupported = map[string]bool{
 	"assert": true,
 
-	"system.metrics":            true,
-	"system.ssh":                true,
-	"system.kernel-routes=true": true,
-
-	"ports.reverse-path=loose":  true,
-	"ports.reverse-path=strict": true,
-	"ports.redirects=true":      true,
+	"system.ssh": true,
 }
 
 const notSupported = "not supported by this version of weir"

@@ -123,18 +123,9 @@ func familyName(f uint8) string {
 	return "IPv6"
 }
 
-// dscpNames are the code points that have names: class selectors (RFC 2474 section 4.2.2), assured forwarding
-// (RFC 2597 section 6), expedited forwarding (RFC 3246), VOICE-ADMIT (RFC 5865), lower effort (RFC 8622).
-var dscpNames = map[string]uint8{
-	"default": 0, "cs0": 0, "cs1": 8, "cs2": 16, "cs3": 24, "cs4": 32, "cs5": 40, "cs6": 48, "cs7": 56,
-	"af11": 10, "af12": 12, "af13": 14, "af21": 18, "af22": 20, "af23": 22,
-	"af31": 26, "af32": 28, "af33": 30, "af41": 34, "af42": 36, "af43": 38,
-	"ef": 46, "voice-admit": 44, "va": 44, "le": 1,
-}
-
 // parseDSCP reads a code point, not shifted: a name, a number up to 63, or VALUE/MASK.
 func parseDSCP(s string) (m masked, wrong string) {
-	if v, ok := dscpNames[strings.ToLower(s)]; ok {
+	if v, ok := packet.DSCPs.Number(s); ok {
 		return masked{uint32(v), 0x3f}, ""
 	}
 	m, _, wrong = parseMasked(s, 0x3f)
@@ -144,16 +135,9 @@ func parseDSCP(s string) (m masked, wrong string) {
 	return m, ""
 }
 
-// protocolNames are IANA "Assigned Internet Protocol Numbers", in the spelling of getprotobyname(3).
-var protocolNames = map[string]uint8{
-	"icmp": packet.ProtoICMP, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": packet.ProtoTCP, "egp": 8, "igp": 9, "udp": packet.ProtoUDP,
-	"dccp": 33, "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "icmpv6": packet.ProtoICMPv6, "ipv6-icmp": packet.ProtoICMPv6,
-	"eigrp": 88, "ospf": 89, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136, "mpls-in-ip": 137,
-}
-
 // parseProtocol reads an IP protocol by name or number.
 func parseProtocol(s string) (proto uint8, ok bool) {
-	if v, ok := protocolNames[strings.ToLower(s)]; ok {
+	if v, ok := packet.Protocols.Number(s); ok {
 		return v, true
 	}
 	v, ok := parseNumber(s)
@@ -206,12 +190,9 @@ func parseRange(s string, limit uint32) (r policy.Range, wrong string) {
 	return policy.Range{Lo: uint32(low), Hi: uint32(high), Mask: policy.AllBits}, ""
 }
 
-// tcpFlags are the flags by name (RFC 9293 section 3.1).
-var tcpFlags = map[string]uint32{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ece": 64, "cwr": 128}
-
 // parseTCPFlags reads flags that must be set and, after an exclamation mark, unset: `syn,!ack`, or VALUE/MASK.
 func parseTCPFlags(s string) (m masked, wrong string) {
-	const expected = "expected TCP flags such as syn,!ack or VALUE/MASK; they are fin, syn, rst, psh, ack, urg, ece and cwr"
+	expected := "expected TCP flags (" + packet.TCPFlags.String() + ") as in syn,!ack, or VALUE/MASK"
 	if s[0] >= '0' && s[0] <= '9' {
 		m, _, wrong = parseMasked(s, 0xff)
 		if wrong != "" {
@@ -221,7 +202,8 @@ func parseTCPFlags(s string) (m masked, wrong string) {
 	}
 	for name := range strings.SplitSeq(s, ",") {
 		name, unset := strings.CutPrefix(strings.ToLower(strings.TrimSpace(name)), "!")
-		flag, ok := tcpFlags[name]
+		bit, ok := packet.TCPFlags.Number(name)
+		flag := uint32(bit)
 		switch {
 		case !ok:
 			return m, expected

@@ -48,7 +48,7 @@ func check(r *report) {
 }
 
 func checkPorts(r *report) {
-	type wire struct{ device, vlan uint16 }
+	type wire struct{ device, vlan, inner uint16 }
 	names, wires := map[string]bool{}, map[wire]bool{}
 	devices := 0
 	for devices < len(r.policy.Ports) && r.policy.Ports[devices].VLAN == 0 {
@@ -62,15 +62,19 @@ func checkPorts(r *report) {
 			at.errorf("a second port of this name")
 		}
 		names[p.Name] = true
-		switch w := (wire{p.Device, p.VLAN}); {
+		switch w := (wire{p.Device, p.VLAN, p.Inner}); {
+		case p.VLAN == 0 && p.Inner != 0:
+			at.errorf("vlan %d within none", p.Inner)
 		case i < devices && int(p.Device) != i:
 			at.errorf("device %d of port %d: netdevs come first, in device order", p.Device, i)
 		case i >= devices && p.VLAN == 0:
 			at.errorf("a netdev after a VLAN: netdevs come first, in device order")
-		case p.VLAN > 4094:
-			at.errorf("vlan %d, at most 4094", p.VLAN)
+		case p.VLAN > 4094 || p.Inner > 4094:
+			at.errorf("vlan %d, at most 4094", max(p.VLAN, p.Inner))
 		case int(p.Device) >= devices:
 			at.errorf("device %d of %d", p.Device, devices)
+		case wires[w] && p.Inner != 0:
+			at.errorf("vlan %d within %d of device %d is another port's too", p.Inner, p.VLAN, p.Device)
 		case wires[w]:
 			at.errorf("vlan %d of device %d is another port's too", p.VLAN, p.Device)
 		default:

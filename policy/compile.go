@@ -14,7 +14,8 @@ import (
 // The error, if any, is CompileErrors with everything that is wrong; there is no snapshot then. Rules are sorted by
 // priority, those of equal priority stay in order. A goto whose target is missing is skipped by packets, as in
 // Linux, and is among the Warnings. There is one adjacency for each static neighbour, Resolved, and for each distinct
-// gateway, Incomplete; the source MAC addresses are for the appliance to fill in.
+// gateway, Incomplete; the source MAC addresses are for the appliance to fill in. If the policy wants KernelRoutes, what
+// Linux cannot express is among the Warnings.
 func Compile(p *Policy) (*Snapshot, error) {
 	r := &report{policy: p}
 	check(r)
@@ -23,23 +24,33 @@ func Compile(p *Policy) (*Snapshot, error) {
 	}
 	s := &Snapshot{
 		Ports:     slices.Clone(p.Ports),
+		ICMP:      p.ICMP,
 		ingress:   compileIngress(p.Ports),
 		addresses: ownAddresses(p.Ports),
 		own:       ownKinds(p.Ports),
 		portIndex: make(map[string]uint16, len(p.Ports)),
 		seed:      hashSeed(p.Hostname),
+
+		hashPolicy: p.MultipathHash,
 	}
 	for i := range s.Ports {
 		s.Ports[i].Addresses = slices.Clone(s.Ports[i].Addresses)
 		s.portIndex[s.Ports[i].Name] = uint16(i)
+		s.checksSource = s.checksSource || s.Ports[i].ReversePath != ReverseOff
 	}
+	s.consistent = p.ConsistentFragments
 	s.Adjacencies = compileAdjacencies(p)
 	var counted int
 	s.tables, counted = compileTables(r, s.Adjacencies)
 	s.marks = compileMarks(p.Marks, mainChain(p.Marks))
-	s.rules = compileRules(r)
+	order := walkOrder(p.Rules)
+	s.rules = compileRules(r, order)
 	s.layOutCells(counted)
 	s.names = quoteNames(s)
+	if p.KernelRoutes {
+		s.linux = compileLinux(r, s.tables)
+	}
+	lint(r, s, order)
 	s.warnings = r.warnings
 	return s, nil
 }
@@ -53,6 +64,13 @@ func compileIngress(ports []Port) []ingress {
 			continue
 		}
 		in := &list[p.Device]
+		if p.Inner != 0 {
+			if in.stacked == nil {
+				in.stacked = map[uint32]uint16{}
+			}
+			in.stacked[stack(p.VLAN, p.Inner)] = uint16(i)
+			continue
+		}
 		if in.vlans == nil {
 			in.vlans = new([4096]uint16)
 			for v := range in.vlans {
@@ -119,11 +137,7 @@ func compileAdjacencies(p *Policy) *fib.Adjacencies {
 			return
 		}
 		seen[a.Neighbor] = true
-		port := &p.Ports[a.Neighbor.Port]
-		a.Device, a.MTU = port.Device, port.MTU
-		if port.VLAN != 0 {
-			a.VLAN[0], a.Tags = port.VLAN, 1
-		}
+		p.Ports[a.Neighbor.Port].Wire(&a)
 		list = append(list, a)
 	}
 	for _, n := range p.Neighbors {
@@ -152,7 +166,9 @@ func compileTables(r *report, adjacencies *fib.Adjacencies) (tables []table, cou
 			route := t.Routes[j]
 			route.Hops = slices.Clone(route.Hops)
 			for h := range route.Hops {
-				if hop := &route.Hops[h]; !hop.OnLink() {
+				hop := &route.Hops[h]
+				hop.ID = hopID(r.policy.Ports[hop.Port].Name, hop)
+				if !hop.OnLink() {
 					hop.Adjacency, _ = adjacencies.Find(fib.Neighbor{Addr: hop.Gateway, Port: hop.Port})
 				}
 			}
@@ -169,16 +185,19 @@ func compileTables(r *report, adjacencies *fib.Adjacencies) (tables []table, cou
 	return tables, counted
 }
 
-// compileRules sorts the rules and resolves gotos, for each family to the first rule of that priority which is there
-// for it.
-func compileRules(r *report) []rule {
-	order := make([]int, len(r.policy.Rules))
+// walkOrder is the indexes of the rules in the order of the walk.
+func walkOrder(rules []Rule) []int {
+	order := make([]int, len(rules))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(r.policy.Rules[a].Priority, r.policy.Rules[b].Priority)
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rules[a].Priority, rules[b].Priority) })
+	return order
+}
+
+// compileRules lines up the rules and resolves gotos, for each family to the first rule of that priority which is there
+// for it.
+func compileRules(r *report, order []int) []rule {
 	rules := make([]rule, len(order))
 	for i, o := range order {
 		rules[i] = rule{Rule: r.policy.Rules[o], jump: [2]uint16{None, None}, beyond: compileConditions(r.policy.Rules[o].Match.Beyond)}

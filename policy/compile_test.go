@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -94,6 +95,27 @@ func TestCompileErrors(t *testing.T) {
 		{"l4 ports", func(l *lab) {
 			l.rule(1, "nop", Selector{Sport: PortMatch{Kind: 3}, Dport: PortMatch{Kind: PortRange, Lo: 2, Hi: 1}})
 		}, "rule r0: sport: unknown kind 3\nrule r0: dport: range 2-1 is empty"},
+		{"chain name", func(l *lab) { l.chain("") }, "chain : no name"},
+		{"statement name", func(l *lab) { l.chain("main", Statement{}); l.Marks[0].Statements[0].Name = "" }, "chain main: statement : no name"},
+		{"statement family", func(l *lab) { l.chain("main", Statement{Match: Match{Family: 5}}) }, "chain main: statement main0: unknown family 5"},
+		{"field", func(l *lab) { l.chain("main", Statement{Match: Match{Conditions: []Condition{{Field: fieldEnd}}}}) },
+			fmt.Sprintf("chain main: statement main0: unknown field %d", fieldEnd)},
+		{"condition prefix", func(l *lab) {
+			c := within(FieldFrom, "10.0.0.0/8")
+			c.Prefixes[0] = netip.PrefixFrom(c.Prefixes[0].Addr().Next(), 8)
+			l.chain("main", Statement{Match: Match{Conditions: []Condition{c}}})
+		}, "chain main: statement main0: from: 10.0.0.1/8 is not a prefix"},
+		{"condition mask", func(l *lab) {
+			l.chain("main", Statement{Match: Match{Conditions: []Condition{{Field: FieldMark, Numbers: []Range{{3, 3, 1}}}}}})
+		}, "chain main: statement main0: mark: bits 0x2 of the value are outside of the mask"},
+		{"statement action", func(l *lab) { l.chain("main", Statement{Then: []Then{{Action: markActionEnd}}}) },
+			fmt.Sprintf("chain main: statement main0: unknown action %d", markActionEnd)},
+		{"too many statements", func(l *lab) {
+			l.Marks = []Chain{{Name: "main", Statements: make([]Statement, 65535)}}
+			for i := range l.Marks[0].Statements {
+				l.Marks[0].Statements[i].Name = fmt.Sprint(i)
+			}
+		}, "65535 statements of marks, at most 65534"},
 		{"too many tables", func(l *lab) { l.Tables = make([]Table, 65535) }, "65535 tables, at most 65534"},
 		{"too many rules", func(l *lab) { l.Rules = make([]Rule, 65535) }, "65535 rules, at most 65534"},
 		{"too many ports", func(l *lab) { l.Ports = make([]Port, 65535) }, "65535 ports, at most 65534"},
@@ -158,6 +180,8 @@ func TestWarnings(t *testing.T) {
 		"table x: route 10.0.0.0/8: replaces an earlier route of the same prefix, tos and metric",
 		"rule r1: goto 9 lands nowhere in IPv6: the rule is skipped",
 		"rule r2: goto 3 lands nowhere in IPv4: the rule is skipped",
+		"rule r2: is never reached: every packet is taken first by rule r1 (priority 1), to priority 9; move it up, or remove it",
+		"table x: nothing leads to it: no rule looks it up, and no table that one does; remove it, or add a rule",
 	}, "\n")
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
@@ -170,7 +194,7 @@ func TestCompileDoesNotTouchThePolicy(t *testing.T) {
 	l.rule(9, "lookup x", Selector{})
 	l.rule(1, "nop", Selector{})
 	s := l.compile()
-	if l.Rules[0].Priority != 9 || l.Tables[0].Routes[0].Hops[1].Adjacency != 0 || l.Tables[0].Routes[0].Hops[0].Bound != 0 {
+	if l.Rules[0].Priority != 9 || l.Tables[0].Routes[0].Hops[1].Adjacency != 0 || l.Tables[0].Routes[0].Hops[0].ID != 0 {
 		t.Error("the policy has changed")
 	}
 	if s.Rule(0).Priority != 1 || s.Rules() != 2 || s.Tables() != 1 || s.Routes(0).Len() != 1 || s.Table(0).Name != "x" {

@@ -62,6 +62,14 @@ func (s *Snapshot) AppendJSON(dst []byte, k *packet.Key, v Verdict) []byte {
 	if v.MTU != 0 {
 		dst = appendNumber(dst, `,"mtu":`, uint64(v.MTU))
 	}
+	if v.fragmented() {
+		dst = appendNumber(dst, `,"fragments":`, uint64(fragments(k, v.MTU)))
+	}
+	if next, ok := s.Redirect(k, &v); ok {
+		dst = append(dst, `,"redirect":"`...)
+		dst = next.AppendTo(dst)
+		dst = append(dst, '"')
+	}
 	if v.Reason != packet.None {
 		dst = append(dst, `,"reason":"`...)
 		dst = append(dst, v.Reason.String()...)

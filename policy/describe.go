@@ -20,45 +20,14 @@ func (s *Snapshot) RuleText(i uint16) string {
 	if m.Family != 0 && !m.From.IsValid() && !m.To.IsValid() && !m.HasFlow {
 		b.add("family", familyText(m.Family))
 	}
-	if m.From.IsValid() {
-		b.add("from", m.From)
-	}
-	if m.To.IsValid() {
-		b.add("to", m.To)
-	}
-	if m.HasIngress {
-		b.add("iif", s.ingressText(&packet.Key{Ingress: m.ingress()}))
-	}
-	if m.HasGroup {
-		b.add("iif-group", s.groupText(m.Group))
-	}
-	if m.HasMark {
-		b.add("fwmark", maskedText(m.Mark, m.MarkMask, 1<<32-1))
-	}
-	if m.HasTOS && m.TOS != 0 {
-		b.add("tos", fmt.Sprintf("0x%02x", m.TOS))
-	}
-	if m.HasDSCP {
-		if m.DSCPMask == 63 {
-			b.add("dscp", m.DSCP)
-		} else {
-			b.add("dscp", fmt.Sprintf("%d/0x%02x", m.DSCP, m.DSCPMask))
+	blank := anyPacket(r.family)
+	for _, field := range m.fields() {
+		if _, want, _ := selectorText(s, r, blank, field); field != FieldTOS || m.TOS != 0 {
+			b.add(selectorName(field), want)
 		}
 	}
-	if m.HasProto {
-		b.add("proto", protoText(m.Proto))
-	}
-	if m.Sport.Kind != PortAny {
-		b.add("sport", m.Sport.text())
-	}
-	if m.Dport.Kind != PortAny {
-		b.add("dport", m.Dport.text())
-	}
-	if m.HasFlow {
-		b.add("flowlabel", maskedText(m.FlowLabel, m.FlowMask, flowLabelMax))
-	}
 	for j := range r.beyond {
-		b.add(r.beyond[j].Field, r.beyond[j].valuesText(s))
+		b.add(r.beyond[j].Field, r.beyond[j].valuesText(s, blank.key))
 	}
 	if len(b) == 0 || r.Not && len(b) == 1 {
 		b.add("from all")
@@ -103,20 +72,25 @@ func (s *Snapshot) StatementText(i uint16) string {
 			b.add("family", familyText(family))
 		}
 	}
+	blank := anyPacket(0)
+	if only := st.match.families; only == familyBit(packet.IPv4) || only == familyBit(packet.IPv6) {
+		blank = anyPacket(families[only>>1])
+	}
 	for j := range st.match.conditions {
 		c := &st.match.conditions[j]
 		what := c.Field.String()
 		if c.Not {
 			what += " not"
 		}
-		b.add(what, c.valuesText(s))
+		b.add(what, c.valuesText(s, blank.key))
 	}
 	for j := range st.then {
 		switch then := &st.then[j]; then.Action {
 		case MarkSet:
-			b.add("mark", maskedText(then.Mark, then.Mask, 1<<32-1))
+			mark, _ := maskedText(then.Mark, then.Mask, AllBits)
+			b.add("mark", mark)
 		case MarkDSCP:
-			b.add("dscp", then.DSCP)
+			b.add("dscp", dscpText(then.DSCP))
 		case MarkJump, MarkGoto:
 			b.add(then.Action, s.marks.chains[then.Chain].name)
 		default:
@@ -141,6 +115,9 @@ func (s *Snapshot) RouteText(r *fib.Route) string {
 // OnMissText says what a miss of table i leads to.
 func (s *Snapshot) OnMissText(i uint16) string { return onMissText(s, &s.tables[i]) }
 
+// anyPacket is one of the family, 0 being either, for texts that are about no packet in particular.
+func anyPacket(family uint8) *flow { return &flow{key: &packet.Key{Family: family}} }
+
 // words are joined by spaces.
 type words []string
 
@@ -151,23 +128,5 @@ func (w *words) add(parts ...any) {
 }
 
 func (w words) String() string { return strings.Join(w, " ") }
-
-func (p *PortMatch) text() string {
-	switch {
-	case p.Kind == PortMask:
-		return fmt.Sprintf("0x%x/0x%x", p.Value, p.Mask)
-	case p.Lo == p.Hi:
-		return fmt.Sprint(p.Lo)
-	}
-	return fmt.Sprintf("%d-%d", p.Lo, p.Hi)
-}
-
-// maskedText is VALUE/MASK, without the mask where it has all the bits that there are.
-func maskedText(value, mask, all uint32) string {
-	if mask == all {
-		return fmt.Sprintf("0x%x", value)
-	}
-	return fmt.Sprintf("0x%x/0x%x", value, mask)
-}
 
 func familyText(family uint8) string { return fmt.Sprintf("ipv%d", family) }

@@ -4,10 +4,15 @@
 //
 //	Policy --Compile--> Snapshot --Decide--> []Verdict      a worker's batch
 //	                             --Explain-> Explanation    one packet, with every step
+//	                             --Reply, Redirect          what its sender is told, and from where
 //
 // A [Policy] is a validated configuration with names resolved to indexes. [Compile] is pure: it checks what only the
 // whole can tell (loops, depths, ranges), reports everything it finds as [CompileErrors], and builds a [Snapshot]. That
 // is everything a worker reads. It is immutable and has a generation; changing anything means publishing another one.
+//
+// Of a policy that is right, Compile says what has no effect (lint.go): rules and statements that others shadow, that can
+// match nothing or change nothing, marks that nothing reads or sets, tables that nothing leads to. It says so only where
+// that holds for every packet.
 //
 // # The specification
 //
@@ -19,13 +24,20 @@
 //  2. marks (match.go, marks.go)
 //  3. rules and tables
 //  4. own source address
-//  5. reverse path (a place is left for it)
+//  5. reverse path (reversepath.go)
 //  6. TTL
 //  7. scope of the source address
-//  8. MTU
+//  8. MTU: an error, or fragments
 //
 // Given a [Trace] it says why. Workers run it too, through [Snapshot.Decide], until a compiled form takes its place,
 // against which it will then be compared.
+//
+// Fragments are decided as in Linux, or, where they are consistent, all like the first of their datagram:
+// [Snapshot.ConsistentFragments] has the meaning and what it wants of a Key.
+//
+// # Linux
+//
+// [Snapshot.Linux] is what of the policy Linux can express, for the appliance to give to the kernel.
 //
 // # Beware
 //

@@ -16,6 +16,7 @@ type CompileError struct {
 	Rule      int // of Policy.Rules
 	Chain     int // of Policy.Marks
 	Statement int // of Policy.Marks[Chain].Statements
+	By        int // of what is named besides: another rule of Policy.Rules, or another statement of the same chain
 
 	Msg string // what is wrong, without the place
 
@@ -57,6 +58,7 @@ type report struct {
 	policy   *Policy
 	errors   CompileErrors
 	warnings []*CompileError
+	gaveUp   []*CompileError // warnings of what lint has not looked at
 }
 
 // at is a place in the policy, to add errors and warnings to.
@@ -66,7 +68,7 @@ type at struct {
 }
 
 func (r *report) nowhere() at {
-	return at{r, CompileError{Port: -1, Neighbor: -1, Table: -1, Route: -1, Rule: -1, Chain: -1, Statement: -1}}
+	return at{r, CompileError{Port: -1, Neighbor: -1, Table: -1, Route: -1, Rule: -1, Chain: -1, Statement: -1, By: -1}}
 }
 
 func (r *report) port(i int) at {

@@ -70,7 +70,10 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 
 	hop := s.hop(r.route, k)
 	t.hop(s, r.route, hop)
-	// Reverse path: the reverse lookup, from the egress port just chosen, will run here.
+	if s.checksSource && k.Ingress != LocalOutput && !s.reversePath(&f, hop.Port, t) {
+		v.Action, v.Reason = Drop, packet.ReversePath
+		return
+	}
 
 	if k.TTL <= 1 {
 		t.ttl(k)
@@ -89,10 +92,8 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 		v.MTU = mtu
 		if k.Family == packet.IPv6 || k.DontFragment {
 			v.refuse(tooBig, k.Family)
-		} else {
-			v.Action, v.Reason = Drop, packet.FragmentNeeded
+			return
 		}
-		return
 	}
 
 	v.Action = Forward
@@ -173,6 +174,9 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		addr = f.src
 	}
 	route, ok := tab.routes.Lookup(addr, f.tos)
+	if s.linksDown {
+		route, ok = s.standing(tab, route, ok, addr, f.tos, t)
+	}
 	for ok && route.Action != fib.Throw {
 		t.found(s, tab, route)
 		f.tally.hitRoute(s, route, f)
@@ -191,6 +195,9 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 		}
 		t.resume(tab, route)
 		route, ok = tab.routes.LookupShorter(addr, f.tos, route.Prefix.Bits())
+		if s.linksDown {
+			route, ok = s.standing(tab, route, ok, addr, f.tos, t)
+		}
 	}
 	t.miss(s, tab, addr, route)
 	f.tally.hit(s.cells.misses+uint32(index), f)
@@ -253,7 +260,7 @@ func (s *Snapshot) hop(route *fib.Route, k *packet.Key) *fib.NextHop {
 	if len(route.Hops) == 1 {
 		return &route.Hops[0]
 	}
-	return route.Hop(flowHash(k, s.seed))
+	return route.Hop(s.flowHash(k), s.Adjacencies)
 }
 
 // mtu is the largest IP packet, in bytes, that may take the route by the hop.

@@ -105,7 +105,7 @@ func TestOutcomes(t *testing.T) {
 
 		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1400 => forward em1 via 198.51.100.7 r6 x 10.16.0.0/16
 		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1401 => too-big 3/4 em1 r6 x 10.16.0.0/16
-		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1401 df=false => drop em1 r6 x 10.16.0.0/16
+		iif=em0 src=192.0.2.5 dst=10.16.1.1 length=1401 df=false => forward em1 via 198.51.100.7 r6 x 10.16.0.0/16
 		iif=em0 src=192.0.2.5 dst=10.18.1.1 length=1301 => too-big 3/4 em1 r6 x 10.18.0.0/16
 		iif=em1 src=192.0.2.5 dst=10.19.1.1 length=1501 => too-big 3/4 em0 r6 x 10.19.0.0/16
 		iif=em0 src=2001:db8::5 dst=2001:db8:b6::1 length=1401 => too-big 2/0 em1 r6 x 2001:db8:b6::/48
@@ -135,7 +135,7 @@ func TestReasonsAndMTU(t *testing.T) {
 		{"dst=11.0.0.1", packet.NoRoute, Reject, 0},
 		{"dst=10.16.0.1 ttl=1", packet.TTLExceeded, Reject, 0},
 		{"dst=10.16.0.1 length=1401", packet.TooBig, Reject, 1400},
-		{"dst=10.16.0.1 length=1401 df=0", packet.FragmentNeeded, Drop, 1400},
+		{"dst=10.16.0.1 length=1401 df=0", packet.None, Forward, 1400},
 		{"dst=10.18.0.1 length=1301", packet.TooBig, Reject, 1300},
 		{"dst=127.0.0.1", packet.Martian, Drop, 0},
 		{"dst=224.0.0.5", packet.None, Punt, 0},
@@ -387,27 +387,6 @@ func TestAdjacencyOfVerdict(t *testing.T) {
 	}
 	if _, a := at(s, "dst=10.0.0.8"); a != nil {
 		t.Error("the snapshot before has the neighbour too")
-	}
-}
-
-func TestIngress(t *testing.T) {
-	s := newLab(t).compile()
-	for _, c := range []struct {
-		device uint16
-		tags   uint8
-		vlan   [2]uint16
-		port   string
-	}{
-		{0, 0, [2]uint16{}, "em0"}, {1, 0, [2]uint16{}, "em1"}, {2, 0, [2]uint16{}, "em2"},
-		{0, 1, [2]uint16{}, "em0"}, {2, 1, [2]uint16{}, "em2"}, // priority tag
-		{0, 1, [2]uint16{100}, "em0.100"},
-		{0, 1, [2]uint16{101}, ""}, {1, 1, [2]uint16{100}, ""}, {0, 2, [2]uint16{100, 100}, ""}, {0, 2, [2]uint16{0, 100}, ""},
-		{3, 0, [2]uint16{}, ""},
-	} {
-		k := packet.Key{Tags: c.tags, VLAN: c.vlan, Ingress: None}
-		if ok := s.Ingress(c.device, &k); ok != (c.port != "") || s.PortName(k.Ingress) != c.port {
-			t.Errorf("device %d tags %v: port %q %v, want %q", c.device, c.vlan[:c.tags], s.PortName(k.Ingress), ok, c.port)
-		}
 	}
 }
 

@@ -17,11 +17,16 @@ type Explanation struct {
 	ICMP      *ICMP  `json:"icmp,omitempty"`      // the error that is sent
 	Reset     bool   `json:"reset,omitempty"`     // a TCP reset is sent
 	MTU       uint16 `json:"mtu,omitempty"`       // that the packet exceeds
+	Fragments int    `json:"fragments,omitempty"` // that it is forwarded in
+	Redirect  string `json:"redirect,omitempty"`  // next hop that the sender is told of
 	Reason    string `json:"reason,omitempty"`    // the drop counter (packet.Reason)
 	Steps     []Step `json:"steps,omitempty"`
 
-	packet  [2]string // the packet, for people
-	version string    // of ICMP: "" or "v6"
+	// For people.
+	packet  [2]string
+	family  uint8
+	unsent  string // why no ICMP error is sent about the packet, or empty
+	rewrite string // of a packet that is forwarded
 }
 
 // ICMP is the type and code of an ICMP or ICMPv6 error.
@@ -36,9 +41,9 @@ func (s *Snapshot) Explain(k *packet.Key) Explanation {
 	v := s.Evaluate(k, &t)
 	e := s.explanation(k, v)
 	e.Steps = t.Steps
-	e.packet = packetText(s, k)
-	if k.Family == packet.IPv6 {
-		e.version = "v6"
+	e.packet, e.family, e.unsent = packetText(s, k), k.Family, unsentText(k)
+	if v.Action == Forward && k.Ingress != LocalOutput {
+		e.rewrite = rewriteText(k, v)
 	}
 	return e
 }
@@ -67,6 +72,12 @@ func (s *Snapshot) explanation(k *packet.Key, v Verdict) Explanation {
 	if v.Action == Reject {
 		e.ICMP = &ICMP{v.Type, v.Code}
 	}
+	if v.fragmented() {
+		e.Fragments = fragments(k, v.MTU)
+	}
+	if next, ok := s.Redirect(k, &v); ok {
+		e.Redirect = next.String()
+	}
 	if v.Reason != packet.None {
 		e.Reason = v.Reason.String()
 	}
@@ -90,6 +101,8 @@ func verdictWord(v Verdict) string {
 		return "unreachable"
 	case packet.Prohibit:
 		return "prohibit"
+	case packet.ReversePath:
+		return "reverse-path"
 	case packet.TTLExceeded:
 		return "ttl-exceeded"
 	case packet.TooBig:

@@ -21,6 +21,9 @@ func (s *Snapshot) ExplainPackets(r io.Reader, w io.Writer, steps bool) error {
 	var buf []byte
 	for n := 1; ; n++ {
 		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return errors.Join(fmt.Errorf("line %d: longer than %d bytes", n, packetLineMax), out.Flush())
+		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return errors.Join(fmt.Errorf("line %d: read: %w", n, err), out.Flush())
 		}

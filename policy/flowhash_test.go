@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -43,7 +44,7 @@ func TestFragmentsOfADatagramStayTogether(t *testing.T) {
 	for i := range 100 {
 		first := key(t, s, fmt.Sprintf("iif=em0 src=2001:db8::1 dst=2001:db8::%x proto=udp sport=%d fragment=first", i+2, i))
 		later := key(t, s, fmt.Sprintf("iif=em0 src=2001:db8::1 dst=2001:db8::%x proto=60 fragment=later", i+2))
-		if flowHash(&first, s.seed) != flowHash(&later, s.seed) {
+		if s.flowHash(&first) != s.flowHash(&later) {
 			t.Fatalf("fragments of datagram %d part", i)
 		}
 	}
@@ -57,19 +58,48 @@ func TestFlowHashSees(t *testing.T) {
 	for _, spec := range []string{"proto=udp sport=1 dport=2", "proto=udp sport=2 dport=1", "proto=tcp sport=1 dport=2", "proto=47",
 		"proto=udp sport=1 dport=2 flowlabel=1", "fragment=first", "fragment=first flowlabel=1"} {
 		k := key(t, s, base+spec)
-		h := flowHash(&k, s.seed)
+		h := s.flowHash(&k)
 		if other, ok := seen[h]; ok {
 			t.Errorf("%q and %q have one hash", spec, other)
 		}
 		seen[h] = spec
 	}
 	k := key(t, s, base)
-	if flowHash(&k, hashSeed("a")) == flowHash(&k, hashSeed("b")) {
+	l.Hostname = "another"
+	if s.flowHash(&k) == l.compile().flowHash(&k) {
 		t.Error("two routers make the same choice")
 	}
 	icmp, port := key(t, s, base+"proto=icmpv6"), key(t, s, base+"proto=icmpv6")
 	port.SrcPort = 7
-	if flowHash(&icmp, s.seed) != flowHash(&port, s.seed) {
+	if s.flowHash(&icmp) != s.flowHash(&port) {
 		t.Error("a port counts where there is none")
+	}
+}
+
+func TestHashPolicy(t *testing.T) {
+	l := newLab(t)
+	l.MultipathHash = HashL3
+	s := l.compile()
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"proto=udp sport=1 dport=2", "proto=tcp sport=3 dport=4", true},
+		{"proto=udp sport=1 dport=2", "proto=47", true},
+		{"proto=udp sport=1", "proto=udp sport=1 fragment=later", true},
+		{"proto=udp flowlabel=1", "proto=udp flowlabel=2", false},
+		{"proto=udp", "proto=udp dst=2001:db8::3", false},
+	} {
+		const base = "iif=em0 src=2001:db8::1 "
+		to := func(spec string) string {
+			if !strings.Contains(spec, "dst=") {
+				spec += " dst=2001:db8::2"
+			}
+			return base + spec
+		}
+		a, b := key(t, s, to(c.a)), key(t, s, to(c.b))
+		if same := s.flowHash(&a) == s.flowHash(&b); same != c.same {
+			t.Errorf("%s and %s are one flow: %v", c.a, c.b, same)
+		}
 	}
 }

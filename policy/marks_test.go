@@ -451,7 +451,7 @@ func (w *twinMarks) thereFor(c *Condition) bool {
 
 func (w *twinMarks) meets(c *Condition) bool {
 	k := w.k
-	whole := k.Fragment != packet.FragmentLater
+	whole := w.ConsistentFragments || k.Fragment != packet.FragmentLater
 	ports := whole && (k.Proto == 6 || k.Proto == 17)
 	icmp := whole && (k.Family == 4 && k.Proto == 1 || k.Family == 6 && k.Proto == 58)
 	tosMask := map[uint8]uint8{4: 0x1c, 6: 0xfc}[k.Family]
@@ -577,9 +577,7 @@ func genMarks(t *rapid.T, ports int) []Chain {
 // genMarkKey is genKey with the fields that only the mark program looks at.
 func genMarkKey(t *rapid.T, ports int) packet.Key {
 	k := genKey(t, ports)
-	if k.Fragment != packet.FragmentLater {
-		k.ICMPType, k.ICMPCode, k.TCPFlags = rapid.Uint8Range(0, 3).Draw(t, "type"), rapid.Uint8Range(0, 3).Draw(t, "code"), rapid.Uint8Range(0, 7).Draw(t, "flags")
-	}
+	k.ICMPType, k.ICMPCode, k.TCPFlags = rapid.Uint8Range(0, 3).Draw(t, "type"), rapid.Uint8Range(0, 3).Draw(t, "code"), rapid.Uint8Range(0, 7).Draw(t, "flags")
 	return k
 }
 

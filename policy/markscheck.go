@@ -9,7 +9,7 @@ import (
 
 // mainChain is the index of the chain that the mark program begins with, or -1.
 func mainChain(chains []Chain) int {
-	return slices.IndexFunc(chains, func(c Chain) bool { return c.Name == MainChain })
+	return chainNamed(chains, MainChain)
 }
 
 func checkMarks(r *report) {

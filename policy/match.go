@@ -22,7 +22,7 @@ const (
 	FieldTOS     // IPv4: tos & 0x1c, IPv6: the six DSCP bits in place, as Linux's rules compare them
 	FieldDSCP    // six bits, 0..63, as it is by now
 	FieldProto
-	FieldSport // TCP and UDP, in whole packets and first fragments
+	FieldSport // TCP and UDP, in whole packets and first fragments; in all where they are consistent, as those below
 	FieldDport
 	FieldFlowLabel // IPv6
 	FieldICMPType  // ICMP in IPv4 and ICMPv6 in IPv6, in whole packets and first fragments
@@ -79,7 +79,7 @@ const AllBits = ^uint32(0)
 // no condition on IPv4 addresses. In that it follows nftables, whose `tcp dport != 80` is true of TCP only. (Rules
 // differ, as Linux's do: their port of a packet without ports is 0.) A field that has been cut off, as the flags in
 // a TCP header of eight bytes, reads as 0. Where nothing puts fragments together first, nftables reads the payload of a
-// later fragment as if it were its ports; weir, as iptables, does not.
+// later fragment as if it were its ports; weir, as iptables, does not, and where fragments are consistent it knows them.
 type Condition struct {
 	Field    Field
 	Not      bool
@@ -261,6 +261,9 @@ func (c *condition) hasNumber(x uint32) bool {
 }
 
 // number is the value of a field; ok is false where the packet does not have it.
+//
+// As for iptables and nftables where no connection tracking puts fragments together before, the L4 header is in the first
+// fragment and not in a later one, unless fragments are consistent.
 func (f *flow) number(field Field) (x uint32, ok bool) {
 	k := f.key
 	switch field {
@@ -280,17 +283,17 @@ func (f *flow) number(field Field) (x uint32, ok bool) {
 	case FieldProto:
 		return uint32(k.Proto), true
 	case FieldSport:
-		return uint32(k.SrcPort), showsPorts(k)
+		return uint32(k.SrcPort), f.l4 && hasPorts(k)
 	case FieldDport:
-		return uint32(k.DstPort), showsPorts(k)
+		return uint32(k.DstPort), f.l4 && hasPorts(k)
 	case FieldFlowLabel:
 		return k.FlowLabel, k.Family == packet.IPv6
 	case FieldICMPType:
-		return uint32(k.ICMPType), showsICMP(k)
+		return uint32(k.ICMPType), f.l4 && hasICMP(k)
 	case FieldICMPCode:
-		return uint32(k.ICMPCode), showsICMP(k)
+		return uint32(k.ICMPCode), f.l4 && hasICMP(k)
 	case FieldTCPFlags:
-		return uint32(k.TCPFlags), k.Proto == packet.ProtoTCP && k.Fragment != packet.FragmentLater
+		return uint32(k.TCPFlags), f.l4 && k.Proto == packet.ProtoTCP
 	case FieldLength:
 		return uint32(k.Length), true
 	case FieldTTL:
@@ -301,17 +304,11 @@ func (f *flow) number(field Field) (x uint32, ok bool) {
 	return 0, false
 }
 
-// showsPorts reports whether the ports are in the packet. As for iptables and nftables where no connection tracking puts
-// fragments together before, in a first fragment they are; in a later one they are not.
-func showsPorts(k *packet.Key) bool {
-	return k.Fragment != packet.FragmentLater && (k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP)
-}
-
-// showsICMP reports whether the packet has an ICMP type and code of its own family's protocol.
-func showsICMP(k *packet.Key) bool {
+// hasICMP reports whether the packet has an ICMP type and code of its own family's protocol.
+func hasICMP(k *packet.Key) bool {
 	icmp := packet.ProtoICMP
 	if k.Family == packet.IPv6 {
 		icmp = packet.ProtoICMPv6
 	}
-	return k.Fragment != packet.FragmentLater && k.Proto == icmp
+	return k.Proto == icmp
 }

@@ -15,19 +15,42 @@ type Policy struct {
 	Marks     []Chain // the mark program
 	Rules     []Rule  // in any order; Compile sorts by priority, stably
 	Neighbors []StaticNeighbor
+	ICMP      ICMPLimits
+
+	// ConsistentFragments has all fragments of a datagram decided like the first: see Snapshot.ConsistentFragments.
+	ConsistentFragments bool
+	KernelRoutes        bool // the kernel is to have the rules and tables too, as far as it can: see Linux
+	MultipathHash       HashPolicy
 }
 
-// Port is a logical port: a netdev that weir drives, or one VLAN of it.
+// Port is a logical port: a netdev that weir drives, one VLAN of it, or a VLAN within a VLAN (QinQ).
 type Port struct {
 	Name      string
 	Device    uint16 // index of the netdev among the netdevs; a VLAN has its parent's
 	VLAN      uint16 // 0: the untagged frames of the netdev; else this VLAN identifier's
+	Inner     uint16 // 0: frames without a second tag; else those with this VLAN identifier in it, behind VLAN
+	Service   bool   // the (outer) tag is sent as 802.1ad's, 0x88a8; received is either type
 	Group     uint32 // interface group number, 0 is none
 	GroupName string
 	Addresses []netip.Prefix // the router's own, with their prefix lengths
 	MTU       uint16         // bytes of the IP packet; 0: not known, so nothing is too big
 	AnyMTU    bool           // MTU is assumed, not asked for: where the port exists, its netdev's counts
+	Redirects bool           // senders are told of shorter ways
 	Mode      string         // auto, zero-copy, copy, generic; empty in a VLAN
+
+	ReversePath ReversePath // check of the sources of what comes in here
+	SourceMark  bool        // that check sees the packet's mark (Linux's src_valid_mark), else 0
+}
+
+// Wire sets what all frames to neighbours on the port have in common.
+func (p *Port) Wire(a *fib.Adjacency) {
+	a.Device, a.MTU, a.VLAN, a.Service = p.Device, p.MTU, [2]uint16{p.VLAN, p.Inner}, p.Service
+	switch {
+	case p.Inner != 0:
+		a.Tags = 2
+	case p.VLAN != 0:
+		a.Tags = 1
+	}
 }
 
 // StaticNeighbor is a neighbour whose MAC address the configuration gives.
@@ -127,7 +150,7 @@ type Selector struct {
 	DSCPMask   uint8
 	HasProto   bool
 	Proto      uint8
-	Sport      PortMatch // TCP and UDP only; any fragment and every other protocol counts as port 0
+	Sport      PortMatch // TCP and UDP only; any fragment (unless they are consistent) and every other protocol counts as port 0
 	Dport      PortMatch
 	HasFlow    bool // IPv6 flow label, 20 bits
 	FlowLabel  uint32

@@ -13,15 +13,19 @@ import (
 //
 //	iif        port that it arrives on (required; a VLAN has its own name)
 //	src dst    addresses, of one family (required)
-//	proto      tcp, udp, icmp, icmpv6 or a number. Default: icmp or icmpv6 where icmp-type or icmp-code is given,
+//	proto      a name (packet.Protocols) or number. Default: icmp or icmpv6 where icmp-type or icmp-code is given,
 //	           tcp where tcp-flags is, else udp, as "ip route get" assumes
-//	sport dport, icmp-type icmp-code (0 to 255), tcp-flags (a number, or names: syn,ack)
+//	sport dport
+//	icmp-type  a name (packet.ICMPTypes) or number
+//	icmp-code  a number, or the name (packet.ICMPCodes) of a code of destination-unreachable
+//	tcp-flags  a number, or names: syn,ack
 //	tos        the TOS or traffic class byte, 0 to 255. Default 0
+//	dscp       the same by the name (packet.DSCPs) or number, 0 to 63, of its DSCP
 //	mark       that it carries before the mark program. Default 0
 //	length     of the IP packet in bytes. Default 84, a ping's
 //	ttl        TTL or hop limit. Default 64
 //	fragment   none, first or later. Default none. The ports of a later fragment's datagram may be given, but are
-//	           not in the packet
+//	           not in the packet; only where fragments are consistent they count
 //	df         IPv4 don't fragment: true or false. Default true but for fragments, as hosts that discover the path
 //	           MTU send (RFC 1191); always true in IPv6
 //	flowlabel  IPv6 flow label
@@ -59,6 +63,7 @@ const (
 	specSport
 	specDport
 	specTOS
+	specDSCP
 	specMark
 	specICMPType
 	specICMPCode
@@ -72,7 +77,7 @@ const (
 )
 
 var specNames = [specEnd]string{
-	"iif", "src", "dst", "proto", "sport", "dport", "tos", "mark", "icmp-type", "icmp-code", "tcp-flags", "length", "ttl",
+	"iif", "src", "dst", "proto", "sport", "dport", "tos", "dscp", "mark", "icmp-type", "icmp-code", "tcp-flags", "length", "ttl",
 	"fragment", "df", "flowlabel",
 }
 
@@ -92,6 +97,8 @@ type packetSpec struct {
 	key      packet.Key
 	seen     uint32 // bit per specField
 	src, dst netip.Addr
+
+	icmpType, icmpCode string // as written: what a name means depends on the family
 }
 
 func newPacketSpec(s *Snapshot) packetSpec {
@@ -142,19 +149,27 @@ func (p *packetSpec) assign(f specField, value string, kind valueKind) (err erro
 	case specDst:
 		p.dst, err = parseAddr(value)
 	case specProto:
-		k.Proto, err = parseProto(value)
+		k.Proto, err = parseNamed(value, "a protocol", packet.Protocols, 0xff)
 	case specSport:
 		k.SrcPort, err = parseNumber[uint16](value, 0xffff)
 	case specDport:
 		k.DstPort, err = parseNumber[uint16](value, 0xffff)
 	case specTOS:
 		k.TOS, err = parseNumber[uint8](value, 0xff)
+	case specDSCP:
+		k.TOS, err = parseNamed(value, "a DSCP", packet.DSCPs, 63)
+		k.TOS <<= 2
 	case specMark:
 		k.Mark, err = parseNumber[uint32](value, 0xffffffff)
-	case specICMPType:
-		k.ICMPType, err = parseNumber[uint8](value, 0xff)
-	case specICMPCode:
-		k.ICMPCode, err = parseNumber[uint8](value, 0xff)
+	case specICMPType, specICMPCode:
+		if value == "" {
+			return errors.New("is empty")
+		}
+		if f == specICMPType {
+			p.icmpType = value
+		} else {
+			p.icmpCode = value
+		}
 	case specTCPFlags:
 		k.TCPFlags, err = parseTCPFlags(value)
 	case specLength:
@@ -198,13 +213,23 @@ func (p *packetSpec) finish() error {
 			k.Proto = packet.ProtoUDP
 		}
 	}
+	if hasICMP {
+		var err error
+		if k.ICMPType, k.ICMPCode, err = parseICMP(k.Family, p.icmpType, p.icmpCode); err != nil {
+			return err
+		}
+	}
 	switch {
+	case p.has(specTOS) && p.has(specDSCP):
+		return errors.New("tos, dscp: both say what the TOS byte is")
 	case k.Length < least:
 		return fmt.Errorf("length: %d is less than the IP header's %d", k.Length, least)
 	case k.Family == packet.IPv4 && p.has(specFlowLabel) && k.FlowLabel != 0:
 		return errors.New("flowlabel: IPv4 has none")
 	case k.Family == packet.IPv6 && p.has(specDF) && !k.DontFragment:
 		return errors.New("df: routers never fragment IPv6")
+	case hasICMP && k.Proto != icmp && (k.Proto == packet.ProtoICMP || k.Proto == packet.ProtoICMPv6):
+		return fmt.Errorf("proto: the ICMP of IPv%d is %s", k.Family, protoText(icmp))
 	case hasICMP && k.Proto != icmp:
 		return fmt.Errorf("icmp-type: %s has none", protoText(k.Proto))
 	case p.has(specTCPFlags) && k.Proto != packet.ProtoTCP:
@@ -217,7 +242,7 @@ func (p *packetSpec) finish() error {
 	} else if !p.has(specDF) {
 		k.DontFragment = k.Fragment == packet.FragmentNone
 	}
-	if k.Fragment == packet.FragmentLater { // it has no L4 header
+	if k.Fragment == packet.FragmentLater && !p.snapshot.consistent { // it has no L4 header
 		k.SrcPort, k.DstPort, k.ICMPType, k.ICMPCode, k.TCPFlags = 0, 0, 0, 0, 0
 	}
 	return nil

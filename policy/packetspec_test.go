@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"weir/policy/packet"
 )
@@ -29,6 +31,15 @@ func TestParsePacket(t *testing.T) {
 			with(base, func(k *packet.Key) { k.Proto, k.TOS, k.Mark, k.Length, k.TTL = 6, 255, 1<<32-1, 65535, 0 })},
 		{"icmp-type=8 icmp-code=1", `{"icmp-type":8,"icmp-code":"1"}`,
 			with(base, func(k *packet.Key) { k.Proto, k.ICMPType, k.ICMPCode = 1, 8, 1 })},
+		{"icmp-type=Echo-Request", `{"icmp-type":"echo-request"}`, with(base, func(k *packet.Key) { k.Proto, k.ICMPType = 1, 8 })},
+		{"icmp-code=port-unreachable", `{"icmp-code":"port-unreachable"}`,
+			with(base, func(k *packet.Key) { k.Proto, k.ICMPType, k.ICMPCode = 1, 3, 3 })},
+		{"icmp-type=3 icmp-code=admin-prohibited", `{"icmp-type":"destination-unreachable","icmp-code":13}`,
+			with(base, func(k *packet.Key) { k.Proto, k.ICMPType, k.ICMPCode = 1, 3, 13 })},
+		{"src=2001:db8::1 dst=2001:db8::2 icmp-code=port-unreachable proto=ipv6-icmp", `{"icmp-code":"port-unreachable","src":"2001:db8::1","dst":"2001:db8::2"}`,
+			with(base6, func(k *packet.Key) { k.Proto, k.ICMPType, k.ICMPCode = 58, 1, 4 })},
+		{"proto=sctp dscp=ef", `{"proto":"sctp","dscp":46}`, with(base, func(k *packet.Key) { k.Proto, k.TOS = 132, 0xb8 })},
+		{"proto=udp dscp=63", `{"dscp":"0x3f"}`, with(base, func(k *packet.Key) { k.TOS = 0xfc })},
 		{"tcp-flags=fin", `{"tcp-flags":"fin"}`, with(base, func(k *packet.Key) { k.Proto, k.TCPFlags = 6, 1 })},
 		{"fragment=first dport=53", `{"fragment":"first","dport":53}`,
 			with(base, func(k *packet.Key) { k.Fragment, k.DstPort, k.DontFragment = packet.FragmentFirst, 53, false })},
@@ -71,7 +82,17 @@ func TestParsePacketErrors(t *testing.T) {
 		{"src=10.0.0", `src: "10.0.0" is not an address`},
 		{"src=fe80::1%em0", "src: an address in a packet has no zone"},
 		{"iif=em0 src=10.0.0.1 dst=::1", "src 10.0.0.1 and dst ::1 are of different families"},
-		{"proto=sctp", `proto: "sctp" is not tcp, udp, icmp, icmpv6 or a number from 0 to 255`},
+		{"proto=sctpx", "proto: \"sctpx\" is not a protocol: a number from 0 to 255, or one of " + packet.Protocols.String()},
+		{"proto=256", "proto: \"256\" is not a protocol: a number from 0 to 255, or one of " + packet.Protocols.String()},
+		{"dscp=gold", "dscp: \"gold\" is not a DSCP: a number from 0 to 63, or one of " + packet.DSCPs.String()},
+		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 dscp=ef tos=8", "tos, dscp: both say what the TOS byte is"},
+		{"icmp-type=", "icmp-type: is empty"},
+		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 icmp-type=echo", "icmp-type: \"echo\" is not an ICMP type: a number from 0 to 255, or one of " + packet.ICMPTypes(packet.IPv4).String()},
+		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 icmp-type=packet-too-big", "icmp-type: \"packet-too-big\" is not an ICMP type: a number from 0 to 255, or one of " + packet.ICMPTypes(packet.IPv4).String()},
+		{"iif=em0 src=::1 dst=::2 icmp-code=frag-needed", "icmp-code: \"frag-needed\" is not an ICMPv6 code: a number from 0 to 255, or one of " + packet.ICMPCodes(packet.IPv6).String()},
+		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 icmp-type=8 icmp-code=port-unreachable", "icmp-code: port-unreachable is a code of destination-unreachable (3), not of echo-request (8)"},
+		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 icmp-type=8 proto=icmpv6", "proto: the ICMP of IPv4 is icmp"},
+		{"iif=em0 src=::1 dst=::2 icmp-type=128 proto=icmp", "proto: the ICMP of IPv6 is icmpv6"},
 		{"sport=65536", "sport: 65536 is above 65535"},
 		{"tos=256", "tos: 256 is above 255"},
 		{"tos=010", `tos: "010" is not a number`},
@@ -89,7 +110,7 @@ func TestParsePacketErrors(t *testing.T) {
 		{"iif=em0 src=2001:db8::1 dst=2001:db8::2 df=0", "df: routers never fragment IPv6"},
 		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 proto=udp icmp-type=8", "icmp-type: udp has none"},
 		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 proto=udp tcp-flags=syn", "tcp-flags: udp has none"},
-		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 proto=47 dport=8", "sport, dport: protocol 47 has no ports"},
+		{"iif=em0 src=10.0.0.1 dst=10.0.0.2 proto=47 dport=8", "sport, dport: gre has no ports"},
 	} {
 		if _, err := s.ParsePacket(strings.Fields(c.args)); fmt.Sprint(err) != "parse packet: "+c.want {
 			t.Errorf("%s: %v, want %s", c.args, err, c.want)
@@ -149,6 +170,74 @@ func FuzzParsePacketJSON(f *testing.F) {
 		}
 		if again, err := s.ParsePacket(args); err != nil || again != k {
 			t.Fatalf("%q: %+v, as arguments %+v %v", line, k, again, err)
+		}
+	})
+}
+
+// FuzzParsePacket: what is taken is a packet that can be decided and explained, and said again in JSON is the same one.
+func FuzzParsePacket(f *testing.F) {
+	f.Add("iif=em0 src=10.0.0.1 dst=10.0.0.2 proto=tcp sport=1 dport=0x50 tcp-flags=syn,ack dscp=ef mark=0xffffffff")
+	f.Add("iif=em0 src=2001:db8::1 dst=2001:db8::2 icmp-code=port-unreachable flowlabel=0xfffff ttl=0 length=40")
+	f.Add("iif=em1 src=10.0.0.1 dst=10.0.0.2 icmp-type=echo-request fragment=later df=true tos=255")
+	f.Add("iif=em2 src=::ffff:10.0.0.1 dst=::ffff:10.0.0.2 proto=ipv6-icmp icmp-type=")
+	s := marksLab(f).compile()
+	f.Fuzz(func(t *testing.T, text string) {
+		args := strings.Fields(text)
+		k, err := s.ParsePacket(args)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "parse packet: ") {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		var b strings.Builder
+		if err := s.Explain(&k).WriteText(&b); err != nil {
+			t.Error(err)
+		}
+		object := map[string]string{}
+		for _, arg := range args {
+			name, value, _ := strings.Cut(arg, "=")
+			object[name] = value
+		}
+		line, err := json.Marshal(object)
+		if err != nil || !utf8.ValidString(text) {
+			return
+		}
+		if again, err := s.ParsePacketJSON(line); err != nil || again != k {
+			t.Errorf("%q: %+v, as %s %+v %v", text, k, line, again, err)
+		}
+	})
+}
+
+// FuzzExplainPackets: of any stream, each line before the first that is wrong is answered by a line of JSON.
+func FuzzExplainPackets(f *testing.F) {
+	f.Add([]byte(`{"iif":"em0","src":"10.0.0.1","dst":"10.0.0.2"}`+"\r\n\n"+`{"iif":"em1","src":"::1","dst":"2001:db8::2","dscp":"ef"}`), true)
+	f.Add([]byte("\ufeff{}\n"), false)
+	f.Add([]byte(`{"iif":"em0","src":"10.0.0.1","dst":"10.0.0.2"}`+"\n\x00"), false)
+	s := marksLab(f).compile()
+	f.Fuzz(func(t *testing.T, in []byte, steps bool) {
+		var out bytes.Buffer
+		err := s.ExplainPackets(bytes.NewReader(in), &out, steps)
+		good, lines := 0, bytes.Split(in, []byte("\n"))
+		for _, line := range lines {
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
+			}
+			if _, wrong := s.ParsePacketJSON(line); wrong != nil || len(line) >= packetLineMax {
+				if err == nil {
+					t.Errorf("%q is taken", line)
+				}
+				break
+			}
+			good++
+		}
+		if got := bytes.Count(out.Bytes(), []byte("\n")); err == nil && got != good || got > good {
+			t.Errorf("%d answers about %d packets in %q, %v", got, good, in, err)
+		}
+		for line := range bytes.Lines(out.Bytes()) {
+			if !json.Valid(line) {
+				t.Errorf("no JSON: %s", line)
+			}
 		}
 	})
 }

@@ -9,20 +9,6 @@ import (
 	"weir/policy/packet"
 )
 
-// protoNames are the protocols that have a name in a packet's description.
-var protoNames = [...]struct {
-	name   string
-	number uint8
-}{
-	{"tcp", packet.ProtoTCP},
-	{"udp", packet.ProtoUDP},
-	{"icmp", packet.ProtoICMP},
-	{"icmpv6", packet.ProtoICMPv6},
-}
-
-// tcpFlagNames are the flags from the lowest bit on (RFC 9293 section 3.1).
-var tcpFlagNames = [8]string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"}
-
 // parseNumber reads a decimal number, or a hexadecimal one after 0x, up to limit.
 func parseNumber[T uint8 | uint16 | uint32](text string, limit T) (T, error) {
 	digits, base := text, uint64(10)
@@ -64,17 +50,16 @@ func parseAddr(text string) (netip.Addr, error) {
 	return a, nil
 }
 
-func parseProto(text string) (uint8, error) {
-	for _, n := range protoNames {
-		if n.name == text {
-			return n.number, nil
-		}
+// parseNamed reads a number up to limit, or one of the names that numbers of its field have.
+func parseNamed(text, what string, names *packet.Names, limit uint8) (uint8, error) {
+	if n, ok := names.Number(text); ok {
+		return n, nil
 	}
-	p, err := parseNumber[uint8](text, 0xff)
+	n, err := parseNumber(text, limit)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not tcp, udp, icmp, icmpv6 or a number from 0 to 255", text)
+		return 0, fmt.Errorf("%q is not %s: a number from 0 to %d, or one of %v", text, what, limit, names)
 	}
-	return p, nil
+	return n, nil
 }
 
 func parseFragment(text string) (packet.Fragment, error) {
@@ -103,15 +88,55 @@ func parseTCPFlags(text string) (uint8, error) {
 		return parseNumber[uint8](text, 0xff)
 	}
 	var flags uint8
-next:
 	for name := range strings.SplitSeq(text, ",") {
-		for bit, n := range tcpFlagNames {
-			if n == name {
-				flags |= 1 << bit
-				continue next
-			}
+		flag, ok := packet.TCPFlags.Number(name)
+		if !ok {
+			return 0, fmt.Errorf("%q is not one of %v", name, packet.TCPFlags)
 		}
-		return 0, fmt.Errorf("%q is not one of %s", name, strings.Join(tcpFlagNames[:], ", "))
+		flags |= flag
 	}
 	return flags, nil
+}
+
+// parseICMP reads the type and the code of an ICMP packet of the family; either text may be empty, which is 0. Codes
+// have names where the type is destination-unreachable, which is what it is where a code has a name and no type is given.
+func parseICMP(family uint8, typeText, codeText string) (kind, code uint8, err error) {
+	types, codes := packet.ICMPTypes(family), packet.ICMPCodes(family)
+	if typeText != "" {
+		if kind, err = parseNamed(typeText, "an "+icmpName(family)+" type", types, 0xff); err != nil {
+			return 0, 0, fmt.Errorf("icmp-type: %w", err)
+		}
+	}
+	if codeText == "" {
+		return kind, 0, nil
+	}
+	if code, err = parseNamed(codeText, "an "+icmpName(family)+" code", codes, 0xff); err != nil {
+		return 0, 0, fmt.Errorf("icmp-code: %w", err)
+	}
+	if _, named := codes.Number(codeText); named {
+		unreachable, _ := types.Number("destination-unreachable")
+		switch {
+		case typeText == "":
+			kind = unreachable
+		case kind != unreachable:
+			return 0, 0, fmt.Errorf("icmp-code: %s is a code of destination-unreachable (%d), not of %s", codeText, unreachable, namedText(types, kind))
+		}
+	}
+	return kind, code, nil
+}
+
+// icmpName is how people call the ICMP of a family.
+func icmpName(family uint8) string {
+	if family == packet.IPv6 {
+		return "ICMPv6"
+	}
+	return "ICMP"
+}
+
+// namedText is a number with its name, if it has one.
+func namedText(names *packet.Names, n uint8) string {
+	if text := names.Text(n); text != "" {
+		return fmt.Sprintf("%s (%d)", text, n)
+	}
+	return fmt.Sprint(n)
 }

@@ -98,7 +98,7 @@ func genSelector(t *rapid.T, ports int) Selector {
 
 // genPolicy draws a policy that compiles: lookups lead to tables of higher index only, at most maxDepth of them.
 func genPolicy(t *rapid.T, ports []Port) Policy {
-	p := Policy{Hostname: "random", Ports: ports}
+	p := Policy{Hostname: "random", Ports: ports, ConsistentFragments: rapid.Bool().Draw(t, "consistent fragments")}
 	tables := rapid.IntRange(1, maxDepth+1).Draw(t, "tables")
 	for i := range tables {
 		tab := Table{Name: fmt.Sprintf("t%d", i), ID: uint32(i + 1), Key: TableKey(rapid.IntRange(0, 1).Draw(t, "key")),

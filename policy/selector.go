@@ -12,31 +12,37 @@ type flow struct {
 	src, dst     netip.Addr
 	mark         uint32 // after the mark program
 	group        uint32 // of the ingress port
-	sport, dport uint16 // 0 in all but whole TCP and UDP packets
+	sport, dport uint16 // 0 in all but whole TCP and UDP packets, and what counts as whole
 	tos          uint8  // after the mark program
 	tally        *Tally // of what matches, or nil
+	l4           bool   // conditions may look at the L4 header: it is there, or was completed
 }
 
 // fill makes f the packet as rules see it.
 //
 // Ports are those of whole TCP and UDP packets. Linux dissects the ports of no fragment, not even of the first, so
-// that all of a datagram take the same way (fib4_rules_early_flow_dissect in include/net/ip_fib.h).
+// that all of a datagram take the same way (fib4_rules_early_flow_dissect in include/net/ip_fib.h). Consistent fragments
+// do that with the ports of the first.
 func (f *flow) fill(s *Snapshot, k *packet.Key) {
 	f.key, f.src, f.dst = k, k.SrcAddr(), k.DstAddr()
 	f.mark, f.tos, f.group = k.Mark, k.TOS, 0
 	if k.Ingress != LocalOutput {
 		f.group = s.Ports[k.Ingress].Group
 	}
+	f.l4 = s.consistent || k.Fragment != packet.FragmentLater
 	f.sport, f.dport = 0, 0
-	if hasPorts(k) {
+	if s.isWhole(k) && hasPorts(k) {
 		f.sport, f.dport = k.SrcPort, k.DstPort
 	}
 }
 
-// hasPorts reports whether the packet has L4 ports that a decision may look at.
-func hasPorts(k *packet.Key) bool {
-	return k.Fragment == packet.FragmentNone && (k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP)
+// isWhole reports whether rules and the flow hash may look at the L4 header.
+func (s *Snapshot) isWhole(k *packet.Key) bool {
+	return s.consistent || k.Fragment == packet.FragmentNone
 }
+
+// hasPorts reports whether the packet is of a protocol with ports that a decision may look at.
+func hasPorts(k *packet.Key) bool { return k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP }
 
 // mismatch returns the first selector that the packet does not meet, or FieldNone if it meets them all. It leaves out
 // Beyond, which the rule has in another form.

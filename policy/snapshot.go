@@ -13,6 +13,7 @@ type Snapshot struct {
 	Generation  uint64 // 0 until published; higher is newer
 	Ports       []Port // logical ports, by the index that Key.Ingress and Verdict.Port hold
 	Adjacencies *fib.Adjacencies
+	ICMP        ICMPLimits
 
 	marks     program
 	rules     []rule
@@ -22,9 +23,15 @@ type Snapshot struct {
 	addresses map[netip.Addr]uint16 // the router's own, of both families, with their port
 	portIndex map[string]uint16     // by name, for packets that people describe
 	seed      uint64                // of the flow hash
-	warnings  []*CompileError
-	names     names
-	cells     cells // of a Tally
+
+	hashPolicy   HashPolicy
+	checksSource bool // a port has a reverse-path check
+	linksDown    bool // as Adjacencies say: not every route stands
+	warnings     []*CompileError
+	names        names
+	cells        cells  // of a Tally
+	consistent   bool   // see ConsistentFragments
+	linux        *Linux // what the kernel is to have of it; nil: nothing
 }
 
 // rule is a Rule with what Compile found out about it.
@@ -50,12 +57,16 @@ type table struct {
 // ingress maps what arrives on a device to logical ports.
 type ingress struct {
 	untagged uint16
-	vlans    *[4096]uint16 // by VLAN identifier, None where no port is; nil where the device has no VLANs
+	vlans    *[4096]uint16     // by VLAN identifier, None where no port is; nil where the device has no VLANs
+	stacked  map[uint32]uint16 // by both identifiers of two tags, see stack; one hash lookup, for such frames alone
 }
 
+// stack is the key of two tags: 16 million pairs are too many for an array.
+func stack(outer, inner uint16) uint32 { return uint32(outer&0xfff)<<12 | uint32(inner&0xfff) }
+
 // Ingress sets k.Ingress to the logical port that a packet with k's VLAN tags arrives on. It is false where there is
-// none (reason packet.UnknownVLAN): an unknown VLAN, two tags, or a device that is not there. A frame without a tag,
-// and one whose tag has VLAN identifier 0 and so carries a priority only (IEEE 802.1Q), belong to the untagged port.
+// none (reason packet.UnknownVLAN): an unknown VLAN, or a device that is not there. A tag with VLAN identifier 0 carries a
+// priority only (IEEE 802.1Q) and counts as none.
 func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 	if int(device) >= len(s.ingress) {
 		return false
@@ -72,17 +83,45 @@ func (s *Snapshot) Ingress(device uint16, k *packet.Key) bool {
 		}
 		k.Ingress = port
 		return true
+	case k.Tags == 2:
+		return in.two(k)
 	}
 	return false
+}
+
+// two is Ingress for two tags.
+func (in *ingress) two(k *packet.Key) bool {
+	port, ok := in.untagged, true
+	switch outer, inner := k.VLAN[0], k.VLAN[1]; {
+	case outer != 0 && inner != 0:
+		port, ok = in.stacked[stack(outer, inner)]
+	case outer|inner != 0 && in.vlans != nil:
+		port = in.vlans[(outer|inner)&0xfff]
+		ok = port != None
+	case outer|inner != 0:
+		ok = false
+	}
+	if ok {
+		k.Ingress = port
+	}
+	return ok
 }
 
 // WithAdjacencies returns a snapshot that differs in its adjacencies only and shares all else. They must be a later
 // version of this snapshot's (see fib.Adjacencies.With), since routes refer to them by index.
 func (s *Snapshot) WithAdjacencies(a *fib.Adjacencies) *Snapshot {
 	next := *s
-	next.Adjacencies = a
+	next.Adjacencies, next.linksDown = a, a.LinksDown()
 	return &next
 }
+
+// ConsistentFragments reports whether all fragments of a datagram are decided like its first one. A first fragment then
+// counts as a whole packet: rules, marks and the flow hash see its L4 header. So do they in a later one, whose Key must have
+// been completed with what the first one's says: Proto, ports, ICMP type and code, TCP flags. What is each fragment's own
+// (its length, TTL, TOS, and which fragment it is) stays its own.
+//
+// Otherwise fragments are what they are in Linux: rules and the hash see no ports in any of them, marks those of the first.
+func (s *Snapshot) ConsistentFragments() bool { return s.consistent }
 
 // Warnings are the remarks of Compile on what is allowed but probably not meant.
 func (s *Snapshot) Warnings() []*CompileError { return s.warnings }

@@ -11,19 +11,21 @@ import (
 // Trace records the steps of an evaluation. The zero value is ready; a nil *Trace records nothing, which is what
 // the packet path passes. It serves one evaluation.
 type Trace struct {
-	Steps []Step
-	depth int
+	Steps   []Step
+	depth   int
+	reverse bool // the way back is being walked
 }
 
 // Step is one thing that an evaluation looked at, and what came of it.
 type Step struct {
-	Kind     string  `json:"step"`               // addresses, mark, rule, table, next-hop, source, ttl, scope, mtu, end
+	Kind     string  `json:"step"`               // addresses, mark, rule, table, next-hop, source, reverse-path, ttl, scope, mtu, end
 	Name     string  `json:"name,omitempty"`     // of the rule, table or statement
 	Chain    string  `json:"chain,omitempty"`    // of the statement
 	Priority *uint32 `json:"priority,omitempty"` // of the rule
 	Depth    int     `json:"depth,omitempty"`    // of the table: how many lookups led to it; of the statement: how many jumps
 	Prefix   string  `json:"prefix,omitempty"`   // of the route
-	Result   string  `json:"result"`             // matched, no-match, skipped, found, miss, resumed, suppressed, ok, dropped …
+	Reverse  bool    `json:"reverse,omitempty"`  // it is one of the way back, between two of kind reverse-path
+	Result   string  `json:"result"`             // matched, no-match, skipped, found, passed, miss, resumed, suppressed, ok, dropped …
 	Detail   string  `json:"detail,omitempty"`   // why, for people
 }
 
@@ -57,6 +59,12 @@ func (t *Trace) found(s *Snapshot, tab *table, r *fib.Route) {
 func (t *Trace) resume(tab *table, r *fib.Route) {
 	if t != nil {
 		t.addRoute(tab, r, "resumed", "tries the next shorter prefix")
+	}
+}
+
+func (t *Trace) fallen(s *Snapshot, tab *table, r *fib.Route) {
+	if t != nil {
+		t.addRoute(tab, r, "passed", routeText(s, r)+", link down")
 	}
 }
 
@@ -114,6 +122,18 @@ func (t *Trace) hop(s *Snapshot, r *fib.Route, hop *fib.NextHop) {
 	}
 }
 
+func (t *Trace) turn(s *Snapshot, back *flow, mode ReversePath) {
+	if t != nil {
+		t.addTurn(s, back, mode)
+	}
+}
+
+func (t *Trace) returned(s *Snapshot, r result, in uint16, ok bool) {
+	if t != nil {
+		t.addReturned(s, r, in, ok)
+	}
+}
+
 func (t *Trace) ttl(k *packet.Key) {
 	if t != nil {
 		t.add(Step{Kind: "ttl", Result: "exceeded", Detail: fmt.Sprintf("%d would reach 0", k.TTL)})
@@ -132,7 +152,10 @@ func (t *Trace) mtu(k *packet.Key, mtu uint16) {
 	}
 }
 
-func (t *Trace) add(s Step) { t.Steps = append(t.Steps, s) }
+func (t *Trace) add(s Step) {
+	s.Reverse = t.reverse
+	t.Steps = append(t.Steps, s)
+}
 
 func (t *Trace) addAddresses(c addressClass) {
 	result := "ok"
@@ -151,21 +174,31 @@ func (t *Trace) addSkip(r *rule) {
 
 func (t *Trace) addRule(s *Snapshot, r *rule, f *flow, bad Field) {
 	step := Step{Kind: "rule", Name: r.Name, Priority: &r.Priority}
-	why := "all selectors are met"
+	why := ""
 	if bad != FieldNone {
 		why = mismatchText(s, r, f, bad)
+	} else {
+		why = metText(s, r, f)
 	}
-	switch matches := (bad == FieldNone) != r.Not; {
-	case !matches && r.Not:
-		step.Result, step.Detail = "no-match", "not: "+why
-	case !matches:
-		step.Result, step.Detail = "no-match", why
-	case r.Not:
-		step.Result, step.Detail = "matched", actionText(s, r, f)+" (not: "+why+")"
-	default:
-		step.Result, step.Detail = "matched", actionText(s, r, f)
-	}
+	step.Result, step.Detail = matchText(bad == FieldNone, r.Not, why, func() string { return actionText(s, r, f) })
 	t.add(step)
+}
+
+// matchText is the result of a rule or statement, and why: what its selectors met, or what the first did that was not.
+func matchText(met, not bool, why string, action func() string) (result, detail string) {
+	if not {
+		if why == "" {
+			why = "every packet"
+		}
+		why = "not: " + why
+	}
+	switch {
+	case met == not:
+		return "no-match", why
+	case why == "":
+		return "matched", action()
+	}
+	return "matched", action() + " (" + why + ")"
 }
 
 func (t *Trace) addRoute(tab *table, r *fib.Route, result, detail string) {
@@ -202,10 +235,39 @@ func (t *Trace) addHop(s *Snapshot, r *fib.Route, hop *fib.NextHop) {
 	t.add(Step{Kind: "next-hop", Result: "chosen", Detail: detail})
 }
 
-func (t *Trace) addMTU(k *packet.Key, mtu uint16) {
-	detail := fmt.Sprintf("length %d, mtu %d", k.Length, mtu)
-	if k.Family == packet.IPv4 && !k.DontFragment {
-		detail += ", would have to be fragmented"
+// addTurn begins the way back.
+func (t *Trace) addTurn(s *Snapshot, back *flow, mode ReversePath) {
+	t.add(Step{Kind: "reverse-path", Result: mode.String(),
+		Detail: fmt.Sprintf("the way back, %v -> %v in %s, mark 0x%x", back.src, back.dst, s.ingressText(back.key), back.mark)})
+	t.reverse = true
+}
+
+// addReturned ends it.
+func (t *Trace) addReturned(s *Snapshot, r result, in uint16, ok bool) {
+	t.reverse = false
+	step := Step{Kind: "reverse-path", Result: "ok"}
+	if r.route != nil {
+		step.Prefix, step.Detail = r.route.Prefix.String(), routeText(s, r.route)
 	}
-	t.add(Step{Kind: "mtu", Result: "exceeded", Detail: detail})
+	if !ok {
+		step.Result = "dropped"
+		switch {
+		case r.route == nil:
+			step.Detail = "no way back"
+		case r.route.Action == fib.Unicast:
+			step.Detail += ", not by " + s.PortName(in)
+		default:
+			step.Detail = "no way back: " + step.Detail
+		}
+	}
+	t.add(step)
+}
+
+func (t *Trace) addMTU(k *packet.Key, mtu uint16) {
+	step := Step{Kind: "mtu", Result: "exceeded", Detail: fmt.Sprintf("length %d, mtu %d", k.Length, mtu)}
+	if k.Family == packet.IPv4 && !k.DontFragment {
+		step.Result = "fragmented"
+		step.Detail += ": " + fragmentsText(fragments(k, mtu), mtu)
+	}
+	t.add(step)
 }

@@ -47,7 +47,11 @@ func (w twin) walk(group uint32) twinAnswer {
 	for len(list) > 0 {
 		r := list[0]
 		list = list[1:]
-		if twinMatches(&r.Match, w.k, group) == r.Not {
+		seen := *w.k
+		if w.ConsistentFragments {
+			seen.Fragment = packet.FragmentNone
+		}
+		if twinMatches(&r.Match, &seen, group) == r.Not {
 			continue
 		}
 		switch r.Action {

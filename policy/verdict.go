@@ -29,7 +29,7 @@ const LocalOutput = None
 type Verdict struct {
 	Adjacency uint32 // Forward
 	Mark      uint32 // after the mark program
-	MTU       uint16 // Reject with ICMP 3/4 or 2/0: the next hop's MTU
+	MTU       uint16 // Reject with ICMP 3/4 or 2/0: the next hop's MTU; Forward: to be cut into fragments of at most that, 0: it fits
 	Port      uint16 // Forward, and errors about the way out: egress, logical; else None
 	Rule      uint16 // index of the rule that decided, or None
 	Table     uint16 // index of the table that decided, or None

@@ -241,6 +241,12 @@ func (p *Port) SetMAC(mac net.HardwareAddr) error {
 	return p.program.SetMAC(mac)
 }
 
+// CountQueues asks how many queues the netdev has now, which ethtool -L may have changed since OpenPort.
+func (p *Port) CountQueues() (int, error) {
+	n, err := ethtool.Queues(p.Name)
+	return min(n, queuesPerPortMax), err
+}
+
 // Steered counts what the XDP program did with the packets of this port, by the name of their class.
 func (p *Port) Steered() (map[string]uint64, error) {
 	counters, err := p.program.Counters()

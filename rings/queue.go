@@ -33,6 +33,7 @@ type Queue struct {
 // queueCounters are written by the worker alone, once a batch, and read by anyone.
 type queueCounters struct {
 	received, transmitted, completed, kicks atomic.Uint64
+	receivedBytes, transmittedBytes         atomic.Uint64
 	errno                                   [len(answers)]atomic.Uint64
 }
 
@@ -42,17 +43,18 @@ var answers = [...]unix.Errno{unix.EAGAIN, unix.EBUSY, unix.ENOBUFS, unix.ENETDO
 
 // QueueStats counts what a queue did since it was opened.
 type QueueStats struct {
-	Received, Transmitted uint64 // frames handed to the worker; frames handed to the kernel
-	Completed             uint64 // frames that the kernel has sent, or given up
-	Kicks                 uint64 // system calls
-	Errno                 map[string]uint64
+	Received, Transmitted           uint64 // frames handed to the worker; frames handed to the kernel
+	ReceivedBytes, TransmittedBytes uint64 // of those frames, from the Ethernet header on, without FCS
+	Completed                       uint64 // frames that the kernel has sent, or given up
+	Kicks                           uint64 // system calls
+	Errno                           map[string]uint64
 }
 
 // Stats returns the counters.
 func (q *Queue) Stats() QueueStats {
 	c := &q.stats
 	s := QueueStats{Received: c.received.Load(), Transmitted: c.transmitted.Load(), Completed: c.completed.Load(),
-		Kicks: c.kicks.Load(), Errno: make(map[string]uint64)}
+		ReceivedBytes: c.receivedBytes.Load(), TransmittedBytes: c.transmittedBytes.Load(), Kicks: c.kicks.Load(), Errno: make(map[string]uint64)}
 	for i, e := range answers {
 		if n := c.errno[i].Load(); n > 0 {
 			name := unix.ErrnoName(e)
@@ -187,14 +189,16 @@ func (q *Queue) Receive(b *Batch) int {
 	if n == 0 {
 		return 0
 	}
-	place, shift := q.umem.place, q.umem.shift&63
+	place, shift, bytes := q.umem.place, q.umem.shift&63, uint64(0)
 	for i := range n {
 		d := q.rx.get(i)
 		b.Frames[i&(BatchSize-1)] = Frame{Addr: d.Addr, Len: d.Len}
 		place[d.Addr>>shift] = placeWorker
+		bytes += uint64(d.Len)
 	}
 	q.rx.release(n)
 	q.stats.received.Add(uint64(n))
+	q.stats.receivedBytes.Add(bytes)
 	return int(n)
 }
 
@@ -244,14 +248,16 @@ func (q *Queue) Transmit(frames []Frame) int {
 	if n == 0 {
 		return 0
 	}
-	place, shift, id := q.umem.place, q.umem.shift&63, q.ID
+	place, shift, id, bytes := q.umem.place, q.umem.shift&63, q.ID, uint64(0)
 	for i, f := range frames[:n] {
 		q.tx.put(uint32(i), unix.XDPDesc{Addr: f.Addr, Len: f.Len})
 		place[f.Addr>>shift] = id
+		bytes += uint64(f.Len)
 	}
 	q.tx.publish(n)
 	q.pending += int(n)
 	q.stats.transmitted.Add(uint64(n))
+	q.stats.transmittedBytes.Add(bytes)
 	return int(n)
 }
 

@@ -131,6 +131,9 @@ func (u *UMEM) Alloc() (addr uint64, ok bool) {
 	return addr, true
 }
 
+// Available is the number of chunks on the free stack.
+func (u *UMEM) Available() int { return len(u.free) }
+
 // Free gives the chunk that addr lies in back to the stack. It must be in the worker's hands.
 func (u *UMEM) Free(addr uint64) {
 	i := addr >> u.shift

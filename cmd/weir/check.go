@@ -36,11 +36,7 @@ func (c *checkCommand) Run() error {
 
 func printProblems(problems mgmt.Problems) {
 	for _, p := range problems {
-		if p.Severity == mgmt.Warning {
-			fmt.Fprintln(os.Stderr, "warning:", p)
-		} else {
-			fmt.Fprintln(os.Stderr, p)
-		}
+		fmt.Fprintln(os.Stderr, p)
 	}
 }
 

@@ -58,9 +58,9 @@ func scanned(text, format string, to ...any) bool {
 	return n == len(to) && err == nil
 }
 
-// client is the path of a program that Debian has a package of. Without it the test is left out; where everything has been
+// program is the path of a program that Debian has a package of. Without it the test is left out; where everything has been
 // installed for the tests (CI=true), it fails.
-func client(t *testing.T, name, pkg string) string {
+func program(t *testing.T, name, pkg string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	switch {
@@ -114,8 +114,8 @@ func narrow(t *testing.T) *network {
 
 // TestDiagnosticClients: the programs that people look at a path with print the same whether weir or the kernel is in it.
 func TestDiagnosticClients(t *testing.T) {
-	traceroute, tracepath := client(t, "traceroute", "traceroute"), client(t, "tracepath", "iputils-tracepath")
-	ping, mtr := client(t, "ping", "iputils-ping"), client(t, "mtr", "mtr-tiny")
+	traceroute, tracepath := program(t, "traceroute", "traceroute"), program(t, "tracepath", "iputils-tracepath")
+	ping, mtr := program(t, "ping", "iputils-ping"), program(t, "mtr", "mtr-tiny")
 	type said struct{ command, output string }
 	kernel, weir := beside(t, refusing, narrow, func(t *testing.T, n *network) (all []said) {
 		from, to := n.ends[0], n.ends[1]
@@ -172,7 +172,7 @@ func TestDiagnosticClients(t *testing.T) {
 // TestIPerf: iperf3 measures throughput through weir, over both families and through a smaller MTU, and its streams arrive
 // whole.
 func TestIPerf(t *testing.T) {
-	iperf := client(t, "iperf3", "iperf3")
+	iperf := program(t, "iperf3", "iperf3")
 	n := narrow(t)
 	n.start(n.config(""))
 	from, to := n.ends[0], n.ends[1]
@@ -214,7 +214,7 @@ func TestIPerf(t *testing.T) {
 // TestSSH: an SSH session through weir, and one to the router's own address, which the kernel answers, carry a file whole
 // in both directions, over both families, while other traffic passes.
 func TestSSH(t *testing.T) {
-	sshd, ssh, keygen := client(t, "sshd", "openssh-server"), client(t, "ssh", "openssh-client"), client(t, "ssh-keygen", "openssh-client")
+	sshd, ssh, keygen := program(t, "sshd", "openssh-server"), program(t, "ssh", "openssh-client"), program(t, "ssh-keygen", "openssh-client")
 	n := narrow(t)
 	w := n.start(n.config(""))
 	from, to := n.ends[0], n.ends[1]

@@ -12,7 +12,7 @@ type explainCommand struct {
 	JSON    bool     `help:"Print JSON instead of text."`
 	Packets string   `placeholder:"FILE" help:"Decide on many packets: one JSON object a line in, one decision a line out; - is standard input."`
 	Steps   bool     `help:"With --packets: add the steps."`
-	Packet  []string `arg:"" optional:"" placeholder:"NAME=VALUE" help:"The packet: iif= src= dst= proto= sport= dport= tos= mark= icmp-type= icmp-code= tcp-flags= length= ttl= fragment= flowlabel="`
+	Packet  []string `arg:"" optional:"" placeholder:"NAME=VALUE" help:"The packet: iif= src= dst= proto= sport= dport= tos= dscp= mark= icmp-type= icmp-code= tcp-flags= length= ttl= fragment= df= flowlabel=; by name or number"`
 }
 
 // Run explains one packet, or many.

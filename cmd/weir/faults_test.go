@@ -100,7 +100,7 @@ func TestNewMAC(t *testing.T) {
 // TestNoNeighbor: a neighbour that does not answer makes a host unreachable; few packets wait for it.
 func TestNoNeighbor(t *testing.T) {
 	n := newNetwork(t, "em0", "em1")
-	w := n.start(n.config(""))
+	w := n.start(n.config("system: {icmp: {per-destination: {rate: 0}}}\n"))
 	from, to := n.ends[0], n.ends[1]
 	from.watch()
 	n.warm([2]*end{from, to})

@@ -24,6 +24,8 @@ type spec struct {
 	proto        layers.IPProtocol
 	sport, dport uint16
 	icmp         uint16 // type and code; 0: an echo request
+	reply        bool   // an echo reply of IPv4, whose type and code are 0
+	flags        *uint8 // of TCP; nil: SYN
 	tos, ttl     uint8
 	flow         uint32 // IPv6 flow label
 	df           bool
@@ -111,12 +113,19 @@ func build(t testing.TB, from, to net.HardwareAddr, s spec) []byte {
 		need(t, udp.SetNetworkLayerForChecksum(network))
 		stack = append(stack, udp)
 	case s.proto == layers.IPProtocolTCP:
-		tcp := &layers.TCP{SrcPort: layers.TCPPort(s.sport), DstPort: layers.TCPPort(s.dport), SYN: true, Window: 1000}
+		tcp := &layers.TCP{SrcPort: layers.TCPPort(s.sport), DstPort: layers.TCPPort(s.dport), Window: 1000}
+		flags := uint8(2) // SYN
+		if s.flags != nil {
+			flags = *s.flags
+		}
+		for bit, flag := range []*bool{&tcp.FIN, &tcp.SYN, &tcp.RST, &tcp.PSH, &tcp.ACK, &tcp.URG, &tcp.ECE, &tcp.CWR} {
+			*flag = flags>>bit&1 != 0
+		}
 		need(t, tcp.SetNetworkLayerForChecksum(network))
 		stack = append(stack, tcp)
 	case s.proto == layers.IPProtocolICMPv4:
 		kind := layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0)
-		if s.icmp != 0 {
+		if s.icmp != 0 || s.reply {
 			kind = layers.ICMPv4TypeCode(s.icmp)
 		}
 		stack = append(stack, &layers.ICMPv4{TypeCode: kind, Id: 1, Seq: uint16(s.id)})

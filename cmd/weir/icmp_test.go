@@ -13,8 +13,10 @@ import (
 	"weir/policy/packet"
 )
 
-// refusing routes to every kind of error; what is routed leaves by em1, whose MTU is small.
+// refusing routes to every kind of error; what is routed leaves by em1, whose MTU is small. A sender gets as many as it
+// deserves.
 const refusing = `
+system: {icmp: {per-destination: {rate: 0}}}
 tables:
   main:
     id: 254
@@ -185,5 +187,43 @@ func TestRateLimit(t *testing.T) {
 	}
 	if got > flood/2 && !raceEnabled {
 		t.Errorf("%d errors about %d packets", got, flood)
+	}
+}
+
+// TestSenderLimit: errors to one sender are limited to a burst of 6 and one a second, but for those about the MTU; another
+// sender has a limit of its own.
+func TestSenderLimit(t *testing.T) {
+	n, from, _ := newRefusing(t)
+	need(t, from.AddAddress(hostPort, "10.0.0.3/24"))
+	w := n.start(n.config(""))
+	n.warm([2]*end{from, n.ends[1]})
+	start := time.Now()
+	const flood, few = 20, 8 // all that is answered is within the burst of the port
+	send := func(n int, s spec) {
+		for range n {
+			from.sent(s)
+		}
+	}
+	other := netip.MustParseAddr("10.0.0.3")
+	send(flood, spec{src: from.addr4(), dst: n.ends[1].addr4(), ttl: 1, id: 1})
+	send(flood, spec{src: other, dst: n.ends[1].addr4(), ttl: 1, id: 2})
+	send(flood, spec{src: from.addr6(), dst: n.ends[1].addr6(), ttl: 1, id: 3})
+	send(few, spec{src: from.addr4(), dst: n.ends[1].addr4(), df: true, payload: 1440, id: 4})
+	send(few, spec{src: from.addr6(), dst: n.ends[1].addr6(), payload: 1440, id: 5})
+	n.settle(w)
+	more := int(time.Since(start).Seconds()) + 1
+	sum := 0
+	for id := range uint32(5) {
+		got, least, most := from.frames.having(id+1), 6, 6+more
+		if id >= 3 {
+			least, most = few, few
+		}
+		if got < least || got > most {
+			t.Errorf("packet %d: %d errors, expected %d to %d", id+1, got, least, most)
+		}
+		sum += got
+	}
+	if s := w.look(); s.Totals.Generated != uint64(sum) || s.Totals.ICMPSpared != uint64(3*flood+2*few-sum) || s.Totals.ICMPLimited != 0 {
+		t.Errorf("%d errors arrived, counted: %+v", sum, s.Totals)
 	}
 }

@@ -26,16 +26,18 @@ var rooms = map[string][]string{
 	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
-	"cmd/weir":      {"appliance", "mgmt", "perf", "perf/lab/demo"},
+	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
 var keepers = map[string][]string{
-	"github.com/asavie/xdp":      {"rings"},
-	"github.com/cilium/ebpf":     {"rings", "rings/steer", "perf"},
-	"github.com/gaissmai/bart":   {"fib"},
-	"github.com/goccy/go-yaml":   {"mgmt"},
-	"github.com/alecthomas/kong": {"cmd/weir"},
+	"github.com/asavie/xdp":               {"rings"},
+	"github.com/cilium/ebpf":              {"rings", "rings/steer", "perf"},
+	"github.com/gaissmai/bart":            {"fib"},
+	"github.com/goccy/go-yaml":            {"mgmt"},
+	"github.com/alecthomas/kong":          {"cmd/weir"},
+	"github.com/gopacket/gopacket":        {"appliance"},
+	"github.com/prometheus/client_golang": {"appliance", "cmd/weir"},
 }
 
 // TestImports parses the sources, rather than asking `go list`, so that go test sees what it depends on and never

@@ -122,10 +122,15 @@ func (e *end) addGateways() {
 }
 
 // linkLocal is the host's link-local address.
-func (e *end) linkLocal() (addr netip.Addr) {
-	e.n.t.Helper()
-	need(e.n.t, e.Do(func() error {
-		link, err := netlink.LinkByName(hostPort)
+func (e *end) linkLocal() netip.Addr { return linkLocalOf(e.n.t, e.Host, hostPort) }
+
+// routerLinkLocal is the router's link-local address on a port.
+func (n *network) routerLinkLocal(port string) netip.Addr { return linkLocalOf(n.t, n.router, port) }
+
+func linkLocalOf(t *testing.T, host *lab.Host, device string) (addr netip.Addr) {
+	t.Helper()
+	need(t, host.Do(func() error {
+		link, err := netlink.LinkByName(device)
 		if err != nil {
 			return err
 		}
@@ -209,8 +214,10 @@ func (n *network) fingerprint() []string {
 		if err != nil {
 			return err
 		}
+		names := make(map[int]string)
 		for _, link := range links {
 			a := link.Attrs()
+			names[a.Index] = a.Name
 			add("link %s: up %v, MTU %d, XDP %v", a.Name, a.Flags&net.FlagUp != 0, a.MTU, a.Xdp != nil && a.Xdp.Attached)
 			addrs, err := netlink.AddrList(link, unix.AF_UNSPEC)
 			if err != nil {
@@ -240,7 +247,7 @@ func (n *network) fingerprint() []string {
 			}
 			for _, r := range routes {
 				if r.Dst == nil || !r.Dst.IP.IsLinkLocalUnicast() {
-					add("route %s by link %d", r.Dst, r.LinkIndex)
+					add("route %s by %s", r.Dst, names[r.LinkIndex])
 				}
 			}
 		}

@@ -141,7 +141,7 @@ func balance(t appliance.Totals) int64 {
 	for _, n := range t.Drops {
 		drops += n
 	}
-	return int64(t.Received+t.Generated) - int64(t.Transmitted+t.Punted+drops) - t.Waiting
+	return int64(t.Received+t.Generated+t.Fragments) - int64(t.Transmitted+t.Punted+t.Fragmented+drops) - t.Waiting
 }
 
 // imbalance says what does not add up in a state, nil if all does.
@@ -175,8 +175,9 @@ func (w *weir) rest() appliance.State {
 		var sleeps []uint64
 		for i := range s.Workers { // they go on
 			sleeps = append(sleeps, s.Workers[i].Sleeps)
-			s.Workers[i].Sleeps = 0
+			s.Workers[i].Sleeps, s.Workers[i].Asleep, s.Workers[i].Uptime = 0, 0, 0
 		}
+		s.Uptime = 0
 		text := string(must[[]byte](w.t)(json.Marshal(s)))
 		same := text == last
 		last = text

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -40,6 +41,9 @@ func (c *runCommand) Run() error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
 	var router *appliance.Router
+	registry := prometheus.NewRegistry()
+	metrics := mgmt.NewMetrics(metricsHandler(registry), log)
+	defer metrics.Close()
 	engine := mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
 		r, err := appliance.New(appliance.Options{
 			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
@@ -49,7 +53,7 @@ func (c *runCommand) Run() error {
 		}
 		router = r
 		return r, nil
-	}, log)
+	}, log, metrics)
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -66,21 +70,32 @@ func (c *runCommand) Run() error {
 		return err
 	}
 	printProblems(first.Problems)
+	registerMetrics(registry, router, engine)
 
 	listener, err := listenControl(c.Control)
 	if err != nil {
 		return errors.Join(err, router.Close())
 	}
-	serving := make(chan error, 1)
-	go func() { serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router)) }()
+	serving, served := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(served)
+		serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router))
+	}()
 	notify(log, daemon.SdNotifyReady)
 	go watchdog(ctx, router, log)
 
 	failure := live(ctx, engine, signals, serving, log)
 	notify(log, daemon.SdNotifyStopping)
 	stop()
+	select {
+	case <-served:
+	case <-time.After(goodbye):
+	}
 	return errors.Join(failure, router.Close())
 }
+
+// goodbye is how long clients have to take the last of what streams to them.
+const goodbye = 2 * time.Second
 
 func listenControl(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

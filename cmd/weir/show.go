@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -16,25 +15,16 @@ import (
 
 // controlCommands is what the running router answers over its control socket.
 func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
-	show := func(name, help string, text func(appliance.State) string) *mgmt.Command {
-		return &mgmt.Command{Name: name, Help: help, Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
-			if len(args) > 0 {
-				return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s takes no arguments", name)}
-			}
-			state := router.State()
-			if asJSON {
-				return state, nil
-			}
-			return text(state), nil
-		}}
-	}
 	return []*mgmt.Command{
-		{Name: "show", Help: "look at the running router", Commands: append([]*mgmt.Command{
-			show("counters", "where all packets went", countersText),
-			show("ports", "ports and their queues", portsText),
-			show("neighbors", "neighbours that packets are sent to", neighborsText),
-			show("workers", "workers and the publication they run", workersText),
-		}, policyCommands(router)...)},
+		{Name: "show", Help: "look at the running router", Commands: slices.Concat([]*mgmt.Command{
+			show(router, "counters", "where all packets went", all, countersText),
+			show(router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
+			show(router, "ports", "ports and what they passed", portsOf, portsText),
+			show(router, "queues", "queues of the ports and their rings", queuesOf, queuesText),
+			show(router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
+			show(router, "workers", "workers and how busy they are", workersOf, workersText),
+		}, policyCommands(router))},
+		captureCommands(router),
 		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
 			if len(args) > 0 {
 				return nil, &mgmt.UsageError{Message: "reload takes no arguments: it reads the file that weir was started with"}
@@ -51,10 +41,27 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 	}
 }
 
+// show is a command that shows a part of the router's state. For people, what went wrong and could not be undone comes first.
+func show[T any](router *appliance.Router, name, help string, part func(appliance.State) T, text func(T) string) *mgmt.Command {
+	return &mgmt.Command{Name: name, Help: help, Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
+		if len(args) > 0 {
+			return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s takes no arguments", name)}
+		}
+		state := router.State()
+		value := part(state)
+		if asJSON {
+			return value, nil
+		}
+		return degraded(state) + text(value), nil
+	}}
+}
+
+func all(s appliance.State) appliance.State { return s }
+
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"counters, rules, marks, tables, ports, neighbors or workers; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.
@@ -119,64 +126,6 @@ func table(write func(row func(cells ...any))) string {
 		return err.Error()
 	}
 	return b.String()
-}
-
-func countersText(s appliance.State) string {
-	t := s.Totals
-	text := degraded(s) + table(func(row func(...any)) {
-		row("received", t.Received)
-		row("generated", t.Generated, " ICMP errors of the router's own")
-		row("transmitted", t.Transmitted)
-		row("punted", t.Punted, " given to the kernel by the policy")
-		row("waiting", t.Waiting, " for a neighbour")
-		row("dropped", t.Dropped)
-		for _, reason := range slices.Sorted(maps.Keys(t.Drops)) {
-			row("  "+reason, t.Drops[reason])
-		}
-		if t.ICMPLimited > 0 {
-			row("not answered", t.ICMPLimited, " ICMP rate limit")
-		}
-	})
-	return text + table(func(row func(...any)) {
-		for _, p := range s.Ports {
-			for _, class := range slices.Sorted(maps.Keys(p.Steered)) {
-				row(p.Name+" steered", class, p.Steered[class])
-			}
-		}
-	})
-}
-
-func portsText(s appliance.State) string {
-	return degraded(s) + table(func(row func(...any)) {
-		row("PORT", "MODE", "XDP", "DRIVER", "QUEUE", "WORKER", "RECEIVED", "TRANSMITTED", "KICKS", "RING FULL", "NO FILL", "ERRNO")
-		for _, p := range s.Ports {
-			for _, q := range p.Queues {
-				var errnos []string
-				for _, name := range slices.Sorted(maps.Keys(q.Errno)) {
-					errnos = append(errnos, fmt.Sprintf("%s %d", name, q.Errno[name]))
-				}
-				row(p.Name, p.Mode, p.XDP, p.Driver, q.Queue, q.Worker, q.Received, q.Transmitted, q.Kicks, q.RingFull, q.NoFill, strings.Join(errnos, ", "))
-			}
-		}
-	})
-}
-
-func neighborsText(s appliance.State) string {
-	return degraded(s) + table(func(row func(...any)) {
-		row("NEIGHBOR", "PORT", "MAC", "STATE")
-		for _, n := range s.Neighbors {
-			row(n.Address, n.Port, n.MAC, n.State)
-		}
-	})
-}
-
-func workersText(s appliance.State) string {
-	return degraded(s) + table(func(row func(...any)) {
-		row("WORKER", "CPU", "PUBLICATION", "SLEEPS")
-		for _, w := range s.Workers {
-			row(w.Worker, w.CPU, w.Epoch, w.Sleeps)
-		}
-	})
 }
 
 // degraded says first what went wrong and could not be undone.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"weir/appliance"
 	"weir/mgmt"
@@ -129,14 +128,4 @@ func routesText(routes []appliance.RouteState) string {
 }
 
 // lastHit is how long ago the last packet came.
-func lastHit(h appliance.HitState) string {
-	if h.LastHit == nil {
-		return "never"
-	}
-	ago := max(0, time.Since(*h.LastHit))
-	unit := time.Second
-	if ago < time.Second {
-		unit = time.Millisecond
-	}
-	return ago.Round(unit).String()
-}
+func lastHit(h appliance.HitState) string { return ago(h.LastHit, "never") }

@@ -108,3 +108,8 @@ func (h *Host) ForbidMerging(device string) error {
 		return h.netlink.LinkSetGROIPv4MaxSize(l, 1)
 	})
 }
+
+// SetQueues changes how many queues a device has, up to those that it was made with (ethtool -L).
+func (h *Host) SetQueues(device string, n int) error {
+	return h.Do(func() error { return ethtool.SetQueues(device, n) })
+}

@@ -19,6 +19,7 @@ type IPOptions struct {
 	TOS          int    // IPv4 TOS or IPv6 traffic class, with the ECN bits
 	TTL          int    // or hop limit
 	DontFragment bool   // and disregard what is known of the path's MTU
+	DiscoverMTU  bool   // of the path, as IPv4 hosts do where nobody tells them otherwise; else packets may be fragmented
 }
 
 // apply sets the options on a socket of the address family.
@@ -44,8 +45,11 @@ func (o IPOptions) apply(fd int, ipv6 bool) error {
 			set = append(set, option{unix.IPPROTO_IP, unix.IP_TTL, o.TTL})
 		}
 		discover := unix.IP_PMTUDISC_DONT
-		if o.DontFragment {
+		switch {
+		case o.DontFragment:
 			discover = unix.IP_PMTUDISC_PROBE
+		case o.DiscoverMTU:
+			discover = unix.IP_PMTUDISC_WANT
 		}
 		set = append(set, option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover})
 	}

@@ -20,6 +20,7 @@ type VLANOptions struct {
 	Addresses []string
 	MTU       int              // 0: the parent's, less what the tags take beyond one of type 0x8100
 	MAC       net.HardwareAddr // nil: the parent's
+	At        *Host            // that has the interface, as if a switch led to it; nil: that of the parent
 }
 
 // VLAN is a tagged interface on a device, for kernels that have no 802.1Q of their own: a TAP device, on which the
@@ -52,7 +53,11 @@ type VLANCounters struct {
 // VLAN makes the interface name on the device parent of the host. It is up when it returns. The laboratory removes it
 // if Close does not.
 func (l *Lab) VLAN(h *Host, parent, name string, o VLANOptions) (*VLAN, error) {
-	v := &VLAN{host: h, name: name, parent: parent}
+	at := h
+	if o.At != nil {
+		at = o.At
+	}
+	v := &VLAN{host: at, name: name, parent: parent}
 	fail := func(err error) (*VLAN, error) {
 		return nil, errors.Join(fmt.Errorf("make VLAN %s on %s of %s: %w", name, parent, h.name, err), v.Close())
 	}
@@ -88,21 +93,21 @@ func (l *Lab) VLAN(h *Host, parent, name string, o VLANOptions) (*VLAN, error) {
 			o.MTU += 4 // packet sockets may send one such tag beyond the MTU (packet_snd in net/packet/af_packet.c)
 		}
 	}
-	if v.tap, err = h.openTAP(name); err != nil {
+	if v.tap, err = at.openTAP(name); err != nil {
 		return fail(err)
 	}
 	if v.frames, err = h.OpenFrames(parent); err != nil {
 		return fail(err)
 	}
-	if err := errors.Join(h.SetMAC(name, o.MAC), h.SetMTU(name, o.MTU), h.markOwn(name)); err != nil {
+	if err := errors.Join(at.SetMAC(name, o.MAC), at.SetMTU(name, o.MTU), at.markOwn(name)); err != nil {
 		return fail(err)
 	}
 	for _, a := range o.Addresses {
-		if err := h.AddAddress(name, a); err != nil {
+		if err := at.AddAddress(name, a); err != nil {
 			return fail(err)
 		}
 	}
-	if err := h.SetUp(name); err != nil {
+	if err := at.SetUp(name); err != nil {
 		return fail(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -112,7 +117,7 @@ func (l *Lab) VLAN(h *Host, parent, name string, o VLANOptions) (*VLAN, error) {
 	if v.forget, err = l.onClose(v.Close); err != nil {
 		return nil, err
 	}
-	if err := h.WaitUp(ctx, name); err != nil {
+	if err := at.WaitUp(ctx, name); err != nil {
 		return fail(err)
 	}
 	return v, nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"weir/perf/lab"
+	"weir/policy/packet"
 )
 
 // sighting is a frame that came out of a router, at the wire of a port.
@@ -30,6 +31,9 @@ type wires struct {
 
 // firstSentinel is the number from which on probes are sentinels.
 const firstSentinel = 0xf0000000
+
+// firstPiece is the number from which on they are pieces of probes.
+const firstPiece = 0xe0000000
 
 func openWires(t testing.TB, r *router) *wires {
 	t.Helper()
@@ -55,11 +59,10 @@ func (w *wires) read(port int, s *lab.FrameSocket) {
 		if err != nil {
 			return // closed
 		}
-		at := bytes.Index(f.Data, []byte(magic)) + len(magic)
-		if at < len(magic) || len(f.Data) < at+4 {
+		id, ok := numberOf(f.Data)
+		if !ok {
 			continue // of the kernel's own: neighbour discovery and the like
 		}
-		id := binary.BigEndian.Uint32(f.Data[at:])
 		w.mu.Lock()
 		w.seen[id] = append(w.seen[id], sighting{port, f.Data})
 		close(w.changed)
@@ -67,6 +70,21 @@ func (w *wires) read(port int, s *lab.FrameSocket) {
 		w.mu.Unlock()
 	}
 }
+
+// numberOf is the number in the probe that a frame is or quotes. A router may have cut it off: then it is that of a piece.
+func numberOf(frame []byte) (uint32, bool) {
+	at := bytes.Index(frame, []byte(magic)) + len(magic)
+	if at >= len(magic) && len(frame) >= at+4 {
+		return binary.BigEndian.Uint32(frame[at:]), true
+	}
+	if !isPiece(frame) {
+		return 0, false
+	}
+	return pieceOf(binary.BigEndian.Uint16(frame[packet.EthernetHeaderLen+4:])), true
+}
+
+// pieceOf is the number that a piece of a probe has, of which the IPv4 identification alone is left.
+func pieceOf(identification uint16) uint32 { return firstPiece + uint32(identification) }
 
 // exchange sends packets to the ports that they are for and returns what came of each.
 //
@@ -86,7 +104,7 @@ func (w *wires) exchange(t testing.TB, trials []*trial) [][]sighting {
 		for to := range ports {
 			w.last++
 			awaited = append(awaited, w.last)
-			s := probe{ingress: from, src: sources[0], dst: sentinelAddr(to), proto: 253, ttl: 64}
+			s := probe{ingress: from, src: sentinelAddr(from), dst: sentinelAddr(to), proto: 253, ttl: 64}
 			check(t, w.sockets[from].Send(ctx, s.frame(w.last)))
 		}
 	}
@@ -108,7 +126,7 @@ func (w *wires) exchange(t testing.TB, trials []*trial) [][]sighting {
 	defer w.mu.Unlock()
 	seen := make([][]sighting, len(trials))
 	for i, x := range trials {
-		seen[i] = w.seen[x.id]
+		seen[i] = slices.Concat(w.seen[x.id], w.seen[pieceOf(uint16(x.id))])
 	}
 	return seen
 }

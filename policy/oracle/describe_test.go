@@ -21,6 +21,8 @@ type description struct {
 	policy.Policy
 	connected int  // routes of main that addresses bring
 	defaults  bool // the rules begin with the default ones
+
+	down []uint16 // ports whose link is down
 }
 
 // Indexes of tables.
@@ -37,7 +39,7 @@ const defaultRules = 3
 // newDescription has ports and nothing else but what they bring, and the default rules if they are wanted.
 func newDescription(defaults bool) *description {
 	local, main := policy.ConnectedRoutes(ports)
-	d := &description{connected: len(main), defaults: defaults, Policy: policy.Policy{Hostname: "oracle", Ports: ports, Tables: []policy.Table{
+	d := &description{connected: len(main), defaults: defaults, Policy: policy.Policy{Hostname: "oracle", Ports: slices.Clone(ports), Tables: []policy.Table{
 		{Name: "local", ID: policy.TableLocal, Routes: local},
 		{Name: "main", ID: policy.TableMain, Routes: main},
 		{Name: "default", ID: policy.TableDefault},
@@ -55,7 +57,7 @@ func (d *description) compile(t testing.TB) *policy.Snapshot {
 	if err != nil {
 		t.Fatalf("compile: %v\n%s", err, d)
 	}
-	return s
+	return s.WithAdjacencies(s.Adjacencies.WithDown(d.down...))
 }
 
 // routes are those of a table that somebody has to configure.
@@ -93,6 +95,16 @@ func families(r *policy.Rule) []uint8 {
 // String is the configuration as commands of ip(8), as far as iproute2 knows the words.
 func (d *description) String() string {
 	var b strings.Builder
+	for i := range d.Ports {
+		if p := &d.Ports[i]; p.ReversePath != policy.ReverseOff {
+			for _, s := range reversePathSysctls(p) {
+				fmt.Fprintf(&b, "sysctl %s=%s\n", s[0], s[1])
+			}
+		}
+	}
+	for _, port := range d.down {
+		fmt.Fprintf(&b, "# %s: link down\n", d.Ports[port].Name)
+	}
 	if !d.defaults {
 		b.WriteString("ip rule flush; ip -6 rule flush\n")
 	}

@@ -86,13 +86,6 @@ var differences = []difference{
 		},
 	},
 	{
-		name: "fragmentation", of: asksWire,
-		why: "Linux cuts a packet that is too long and may be fragmented into pieces. weir drops and counts it, for now.",
-		applies: func(c *decision) bool {
-			return !c.key.DontFragment && c.tooLong()
-		},
-	},
-	{
 		name: "errors about later IPv6 fragments", of: asksWire,
 		why: "Linux sends them, and RFC 4443 section 2.4 (e) does not forbid it. weir sends no error about any fragment but the first, " +
 			"as RFC 1812 section 4.3.2.7 has it for IPv4.",
@@ -135,8 +128,8 @@ var differences = []difference{
 	},
 	{
 		name: "errors to link-local senders", of: asksWire,
-		why: "Linux sends them out of the port that the packet came in on, to a neighbour that it asks for; here none has that " +
-			"address. weir routes them as any other.",
+		why: "Linux looks for them in the tables too, among the routes out of the port that the packet came in on: where rules lead " +
+			"it to such a route before fe80::/64, as they often do here, a gateway gets the error. weir sends it to the neighbour.",
 		applies: func(c *decision) bool {
 			return c.p.src.Is6() && c.p.src.IsLinkLocalUnicast() && (c.mayFail() || len(c.ways()) > 1)
 		},
@@ -146,6 +139,32 @@ var differences = []difference{
 		why: "A configuration file cannot give it a MAC address, so that weir asks for it.",
 		applies: func(c *decision) bool {
 			return slices.ContainsFunc(c.ways(), func(w way) bool { return w.to.Addr.Is4In6() })
+		},
+	},
+	{
+		name: "broadcast address behind a link that is down", of: asksKernel,
+		why:     "Linux forgets that it is one, and routes the packet as any other. To weir it stays the router's own.",
+		applies: func(c *decision) bool { return len(c.d.down) > 0 && isConnectedBroadcast(c.p.dst) },
+	},
+	{
+		name: "reverse path in IPv6", of: asksKernel | asksWire,
+		why: "Linux checks the sources of IPv4 alone. TestGetRoute asks it about the way back.",
+		applies: func(c *decision) bool {
+			return c.key.Family == packet.IPv6 && c.v.Reason == packet.ReversePath
+		},
+	},
+	{
+		name: "reverse path of the router's own packets", of: asksKernel,
+		why:     "Linux checks them too. weir leaves to the kernel, and its rp_filter, what is addressed to the router.",
+		applies: func(c *decision) bool { return c.v.Action == policy.Punt && c.checked() },
+	},
+	{
+		name: "reverse path by ingress of a multipath route", of: asksKernel | asksWire,
+		why: "The way back comes in where the packet leaves, and rules may ask where that is; but the two hash flows differently.",
+		applies: func(c *decision) bool {
+			list := c.ways()
+			several := slices.ContainsFunc(list, func(w way) bool { return w.to.Port != list[0].to.Port })
+			return several && c.checked() && slices.ContainsFunc(c.d.Rules, func(r policy.Rule) bool { return r.Match.HasIngress })
 		},
 	},
 	{
@@ -160,6 +179,11 @@ var differences = []difference{
 			return false
 		},
 	},
+}
+
+// checked reports whether the port that the packet comes in on checks its source.
+func (c *decision) checked() bool {
+	return c.d.Ports[c.p.ingress].ReversePath != policy.ReverseOff
 }
 
 // tooLong reports whether the packet is, for one of the ways that it may take.
@@ -194,7 +218,7 @@ func different(c *decision, of asks) (*difference, bool) {
 
 // dividedByGroup reports whether the rule's table has a route for the packet whose hops are in the rule's group in part.
 func (c *decision) dividedByGroup(r *policy.Rule) bool {
-	route, ok := c.s.Routes(r.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(r.Table)
 	if !ok {
 		return false
 	}

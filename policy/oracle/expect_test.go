@@ -12,17 +12,17 @@ import (
 	"weir/policy/packet"
 )
 
-// expected is what a router does with a frame: which frames may come out of it, of which one does.
+// expected is what a router does with a frame: what may come out of it, one of these.
 type expected struct {
-	frames []sighting
-	silent bool // or none
-	local  bool // the packet is the router's own: it may answer, but must not forward
+	frames [][]sighting // one frame each, or the fragments of it
+	silent bool         // or none
+	local  bool         // the packet is the router's own: it may answer, but must not forward
 }
 
 // or adds an ICMP error to what may happen, or silence where none may be sent.
 func (e *expected) or(f sighting, ok bool) {
 	if ok {
-		e.frames = append(e.frames, f)
+		e.frames = append(e.frames, []sighting{f})
 	} else {
 		e.silent = true
 	}
@@ -35,10 +35,10 @@ func (c *decision) expect(frame []byte) (e expected) {
 		e.local = true
 	case c.v.Action == policy.Forward || c.v.Reason == packet.TooBig:
 		for _, w := range c.ways() {
-			if c.key.Length > w.mtu {
+			if c.key.Length > w.mtu && c.key.DontFragment {
 				e.or(c.icmp(frame, w.tooBig(&c.key)))
 			} else {
-				e.frames = append(e.frames, forwarded(frame, &c.key, w.to))
+				e.frames = append(e.frames, fragments(forwarded(frame, &c.key, w.to), w.mtu))
 			}
 		}
 	case c.v.Action == policy.Reject:
@@ -68,7 +68,7 @@ func (c *decision) ways() (list []way) {
 	if c.v.Table == policy.None {
 		return nil
 	}
-	route, ok := c.s.Routes(c.v.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(c.v.Table)
 	if !ok {
 		return nil
 	}
@@ -84,6 +84,16 @@ func (c *decision) ways() (list []way) {
 		list = append(list, w)
 	}
 	return list
+}
+
+// route is the one that a table has for the packet, but for those whose links are down.
+func (c *decision) route(table uint16) (*fib.Route, bool) {
+	routes := c.s.Routes(table)
+	r, ok := routes.Lookup(c.p.dst, c.p.tos)
+	for ok && r.Action == fib.Unicast && !c.s.Adjacencies.Stands(r) {
+		r, ok = routes.After(r, c.p.dst, c.p.tos)
+	}
+	return r, ok
 }
 
 // forwarded is a frame as the router sends it on.
@@ -102,6 +112,24 @@ func forwarded(frame []byte, k *packet.Key, to fib.Neighbor) sighting {
 	return sighting{int(to.Port), b}
 }
 
+// fragments are what a frame becomes where packets may have at most mtu bytes: itself, or several.
+func fragments(s sighting, mtu uint16) (list []sighting) {
+	var k packet.Key
+	if reason := packet.Parse(s.frame, &k); reason != packet.None {
+		panic("oracle: what is forwarded does not parse: " + reason.String())
+	}
+	if k.Length <= mtu {
+		return []sighting{s}
+	}
+	for i := range packet.Fragments(s.frame, &k, mtu) {
+		b := make([]byte, packet.EthernetHeaderLen+int(mtu))
+		n, _ := packet.BuildFragment(b, s.frame, &k, mtu, i)
+		copy(b, s.frame[:12]) // the MAC addresses
+		list = append(list, sighting{s.port, b[:n]})
+	}
+	return list
+}
+
 // macOf a neighbour; zero for one that is not among them, which no router can have.
 func macOf(n fib.Neighbor) [6]byte {
 	i := slices.IndexFunc(neighbors, func(o policy.StaticNeighbor) bool { return o.Neighbor == n })
@@ -111,46 +139,26 @@ func macOf(n fib.Neighbor) [6]byte {
 	return neighbors[i].MAC
 }
 
-// icmp is the error that answers the packet, if one may be sent. It is decided on as the router's own, and leaves by table
-// back.
+// icmp is the error that answers the packet, if one may be sent. As the router's own it leaves by table back.
 func (c *decision) icmp(frame []byte, e packet.Error) (sighting, bool) {
-	e.Source = c.errorSource()
+	var k packet.Key
+	var v policy.Verdict
+	from, ok := c.s.Reply(&c.key, &k, netip.Addr{}, &v)
+	if !ok || v.Action != policy.Forward || v.Adjacency == policy.Unresolved {
+		return sighting{}, false // about a packet of the router's own, or of a neighbour that nobody knows
+	}
+	e.Source, e.MTU = from.Source, from.MTU
 	b := make([]byte, packet.MaxErrorFrameLen)
 	n, ok := packet.BuildError(b, frame, &c.key, e)
 	if !ok {
 		return sighting{}, false
 	}
 	b = b[:n]
-	var k packet.Key
-	if reason := packet.Parse(b, &k); reason != packet.None {
-		panic("oracle: an error does not parse: " + reason.String())
-	}
-	k.Ingress = policy.LocalOutput
-	v := c.s.Evaluate(&k, nil)
-	if v.Action != policy.Forward {
-		return sighting{}, false // about a packet of the router's own
-	}
 	to := c.s.Adjacencies.At(v.Adjacency).Neighbor
 	mac := macOf(to)
 	copy(b, mac[:])
 	copy(b[6:], portMAC(int(to.Port)))
 	return sighting{int(to.Port), b}, true
-}
-
-// errorSource is the address that an error comes from: one of the port that the packet came in on, of the sender's subnet
-// if there is one.
-func (c *decision) errorSource() netip.Addr {
-	var source netip.Addr
-	for _, p := range ports[c.p.ingress].Addresses {
-		switch {
-		case p.Addr().Is4() != c.p.src.Is4():
-		case p.Contains(c.p.src):
-			return p.Addr()
-		case !source.IsValid():
-			source = p.Addr()
-		}
-	}
-	return source
 }
 
 // disagrees says where what came out of a router is not what is expected; empty if it is.
@@ -170,7 +178,7 @@ func (e *expected) disagrees(c *decision, seen []sighting) string {
 		return "nothing came out"
 	case len(e.frames) == 0:
 		return "something came out, where nothing should"
-	case len(seen) > 1:
+	case len(seen) > 1 && !isPiece(seen[0].frame):
 		return fmt.Sprintf("%d frames came out", len(seen))
 	}
 	got := seen[0]
@@ -180,32 +188,34 @@ func (e *expected) disagrees(c *decision, seen []sighting) string {
 		}
 	}
 	for _, want := range e.frames {
-		if want.port == got.port && bytes.Equal(c.comparable(want), c.comparable(got)) {
+		if slices.EqualFunc(want, seen, c.same) {
 			return ""
 		}
 	}
 	return "something else came out"
 }
 
-// comparable is a frame without what may differ: in an ICMP error of the router's own, the IPv4 identification and DF
-// (weir's errors are atomic, RFC 6864), and the source of an ICMPv6 error that does not leave where the packet came in,
-// since Linux takes an address of the port that it leaves by. Checksums of errors go with that; they have been verified.
-func (c *decision) comparable(s sighting) []byte {
-	if !isError(s.frame) {
-		return s.frame
+// same reports whether two frames are, but for the IPv4 identification of an ICMP error of the router's own, and the header
+// checksum that goes with it and has been verified.
+func (c *decision) same(x, y sighting) bool {
+	return x.port == y.port && bytes.Equal(comparable(x.frame), comparable(y.frame))
+}
+
+func comparable(frame []byte) []byte {
+	if !isError(frame) || frame[packet.EthernetHeaderLen]>>4 != packet.IPv4 {
+		return frame
 	}
-	b := bytes.Clone(s.frame)
+	b := bytes.Clone(frame)
 	ip := b[packet.EthernetHeaderLen:]
-	if ip[0]>>4 == packet.IPv4 {
-		clear(ip[4:8])
-		clear(ip[10:12])
-		return b
-	}
-	if s.port != c.p.ingress {
-		clear(ip[8:24])
-		clear(ip[packet.IPv6HeaderLen+2 : packet.IPv6HeaderLen+4])
-	}
+	clear(ip[4:6])
+	clear(ip[10:12])
 	return b
+}
+
+// isPiece reports whether a frame is an IPv4 fragment.
+func isPiece(frame []byte) bool {
+	var k packet.Key
+	return packet.Parse(frame, &k) == packet.None && k.Family == packet.IPv4 && k.Fragment != packet.FragmentNone
 }
 
 // isError reports whether a frame is an ICMP error of a router.

@@ -15,7 +15,7 @@ func (d *description) file() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("version: 1")
-	line("system: {hostname: %s}", d.Hostname)
+	line("system: {hostname: %s, kernel-routes: %v, icmp: {rate: 0, per-destination: {rate: 0}}}", d.Hostname, d.KernelRoutes)
 	line("default-rules: %v", d.defaults)
 	line("groups: {g1: 1, g2: 2}")
 	line("ports:")
@@ -29,7 +29,7 @@ func (d *description) file() string {
 		if p.GroupName != "" {
 			group = ", group: " + p.GroupName
 		}
-		line("  %s: {mtu: %d, addresses: [%s]%s}", p.Name, p.MTU, strings.Join(list, ", "), group)
+		line("  %s: {mtu: %d, redirects: false, addresses: [%s], reverse-path: %q, src-valid-mark: %v%s}", p.Name, p.MTU, strings.Join(list, ", "), p.ReversePath, p.SourceMark, group)
 	}
 	line("neighbors:")
 	for i := range d.Neighbors {
@@ -42,6 +42,9 @@ func (d *description) file() string {
 	for i := tableMain; i < len(d.Tables); i++ {
 		line("  %s:", d.Tables[i].Name)
 		line("    id: %d", d.Tables[i].ID)
+		if miss := d.Tables[i].OnMiss; miss != policy.MissFallThrough {
+			line("    on-miss: %s", onMissWords[miss])
+		}
 		line("    routes: [")
 		for j := range d.routes(i) {
 			line("      {%s},", d.routeFields(&d.routes(i)[j]))
@@ -55,6 +58,8 @@ func (d *description) file() string {
 	line("]")
 	return b.String()
 }
+
+var onMissWords = [...]string{policy.MissUnreachable: "unreachable", policy.MissProhibit: "prohibit", policy.MissBlackhole: "blackhole"}
 
 func (d *description) routeFields(r *fib.Route) string {
 	fields := []string{fmt.Sprintf("to: %q", r.Prefix)}
@@ -112,6 +117,9 @@ func (d *description) ruleFields(r *policy.Rule) string {
 		add("iif: lo")
 	case m.HasIngress:
 		add("iif: %s", d.Ports[m.Ingress].Name)
+	}
+	if m.HasGroup {
+		add("iif-group: g%d", m.Group)
 	}
 	if m.HasMark {
 		add("fwmark: %d/0x%x", m.Mark, m.MarkMask)

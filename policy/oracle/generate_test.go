@@ -19,6 +19,8 @@ type generator struct {
 
 	// file: only what a configuration file can say. It refuses some things that Linux takes and ignores.
 	file bool
+
+	back bool // routes lead to sources too
 }
 
 // newGenerator draws packets to ask about.
@@ -121,6 +123,9 @@ func (g *generator) description(reserved func(*description)) *description {
 	if reserved != nil {
 		reserved(d)
 	}
+	if g.back = g.one(2); g.back {
+		g.checkSources(d)
+	}
 	first := len(d.Tables)
 	for i := range 1 + g.IntN(5) {
 		d.Tables = append(d.Tables, policy.Table{Name: fmt.Sprintf("t%d", i), ID: pick(g, uint32(100+i), uint32(100+i), 1<<31+uint32(i), ^uint32(i))})
@@ -189,7 +194,11 @@ func hidesGateway(p netip.Prefix) bool {
 }
 
 func (g *generator) route(ipv4 bool) fib.Route {
-	r := fib.Route{Prefix: g.prefix(destinations, oddDestinations, ipv4),
+	to, odd := destinations, oddDestinations
+	if g.back && g.one(2) {
+		to, odd = g.sources, oddSources
+	}
+	r := fib.Route{Prefix: g.prefix(to, odd, ipv4),
 		Action: pick(g, fib.Unicast, fib.Unicast, fib.Unicast, fib.Unicast, fib.Throw, fib.Blackhole, fib.Unreachable, fib.Prohibit)}
 	r.Metric = uint32(g.IntN(3))
 	if !ipv4 {

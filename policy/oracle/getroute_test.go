@@ -38,6 +38,7 @@ func TestGetRoute(t *testing.T) {
 func (k *kernel) compare(t *testing.T, d *description, probes []probe, counts map[string]int) {
 	t.Helper()
 	s := d.compile(t)
+	k.compareWaysBack(t, d, s, probes, counts)
 	var requests []message
 	for i := range probes {
 		requests = append(requests, k.getRoute(&probes[i]))
@@ -57,6 +58,9 @@ func (k *kernel) compare(t *testing.T, d *description, probes []probe, counts ma
 			return
 		}
 		counts[s.Explain(&c.key).Verdict]++
+		if c.checked() && c.v.Action == policy.Forward {
+			counts["forward, source checked"]++
+		}
 	}
 }
 
@@ -112,7 +116,7 @@ func (c *decision) disagreement(got *answer) string {
 	case got.kind != unix.RTN_UNICAST:
 		return "unicast in weir alone"
 	}
-	route, ok := s.Routes(v.Table).Lookup(c.p.dst, c.p.tos)
+	route, ok := c.route(v.Table)
 	if !ok || int(v.Prefix) != route.Prefix.Bits() {
 		return "weir's verdict is by a route that its table does not have"
 	}
@@ -144,14 +148,14 @@ func gatewayOf(s *policy.Snapshot, v *policy.Verdict) netip.Addr {
 // errnoOf is the kernel's word for a verdict.
 func errnoOf(v *policy.Verdict) unix.Errno {
 	switch v.Reason {
-	case packet.Blackhole, packet.Martian, packet.OwnSource:
+	case packet.Blackhole, packet.Martian, packet.OwnSource, packet.ReversePath:
 		return unix.EINVAL
 	case packet.Prohibit:
 		return unix.EACCES
 	case packet.NoRoute:
 		return unix.ENETUNREACH
 	case packet.Unreachable:
-		if v.Prefix == policy.NoPrefix { // a rule
+		if v.Prefix == policy.NoPrefix && v.Table == policy.None { // a rule; an on-miss becomes a route
 			return unix.ENETUNREACH
 		}
 		return unix.EHOSTUNREACH

@@ -59,6 +59,7 @@ var routeTypes = [...]uint8{
 // kernel is the routing of one namespace: rules and tables as a description has them.
 type kernel struct {
 	*routeSocket
+	router  *router
 	ifindex []int // by port
 	names   []int // port by ifindex
 	undo    []message
@@ -67,7 +68,7 @@ type kernel struct {
 func newKernel(t testing.TB, r *router) *kernel {
 	t.Helper()
 	check(t, r.EnableForwarding())
-	k := &kernel{routeSocket: openRouteSocket(t, r.Host)}
+	k := &kernel{routeSocket: openRouteSocket(t, r.Host), router: r}
 	for i := range ports {
 		index := must[int](t)(r.Index(ports[i].Name))
 		k.ifindex = append(k.ifindex, index)
@@ -89,6 +90,7 @@ func (k *kernel) configure(t testing.TB, d *description) {
 	t.Helper()
 	k.must(t, k.undo, d)
 	k.undo = nil
+	k.checkSources(t, d)
 	var add []message
 	for i := range d.Rules {
 		r := &d.Rules[i]

@@ -58,8 +58,7 @@ type router struct {
 }
 
 // newRouter makes a router whose ports and neighbours have the same MAC addresses as any other's. Should its kernel route,
-// then as plainly as it can: no reverse-path filters, no redirects, and ICMP errors as often as a namespace can have them,
-// in IPv4 from an address of the port that the packet came in on.
+// then as plainly as it can: no reverse-path filters, no redirects, and ICMP errors as often as a namespace can have them.
 func newRouter(t testing.TB, l *lab.Lab, name string) *router {
 	t.Helper()
 	r := &router{Host: must[*lab.Host](t)(l.Host(name)), wire: must[*lab.Host](t)(l.Host(name + "-wire"))}
@@ -78,7 +77,6 @@ func newRouter(t testing.TB, l *lab.Lab, name string) *router {
 	}
 	for _, s := range [][2]string{
 		{"net/ipv4/conf/all/send_redirects", "0"},
-		{"net/ipv4/icmp_errors_use_inbound_ifaddr", "1"},
 		{"net/ipv4/icmp_ratemask", "0"}, // no type is limited
 		{"net/ipv6/icmp/ratelimit", "0"},
 		{"net/ipv4/icmp_msgs_per_sec", "100000"}, // of both families

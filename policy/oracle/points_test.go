@@ -20,7 +20,8 @@ type point struct {
 	name        string // that of the difference that it shows; another one if there is none
 	defaults    bool
 	rules       []policy.Rule // of table t, after those of reserve
-	routes      []fib.Route   // of table t
+	check       policy.ReversePath
+	routes      []fib.Route // of table t
 	probe       probe
 	linux, weir string // see outcome
 }
@@ -80,9 +81,11 @@ func points() []point {
 		{name: "errors about later IPv4 fragments", rules: prohibit, probe: with(usual4, func(p *probe) { p.fragment = packet.FragmentLater }),
 			linux: "silent", weir: "silent"},
 		{name: "errors to network 0", rules: prohibit, probe: from(usual4, "0.1.2.3"), linux: "error 3/13 by p2", weir: "silent"},
-		{name: "errors to link-local senders", rules: prohibit, probe: from(usual6, "fe80::77"), linux: "silent", weir: "error 1/1 by p3"},
-		{name: "fragmentation", rules: always, routes: []fib.Route{with(way4, func(r *fib.Route) { r.MTU = 1300 })},
-			probe: with(usual4, func(p *probe) { p.padding = 1300 }), linux: "forwarded by p1", weir: "silent"},
+		{name: "errors to link-local senders", rules: prohibit, probe: with(from(usual6, "fe80::77"), func(p *probe) { p.ingress = 3 }),
+			linux: "error 1/1 by p3", weir: "silent"},
+		{name: "link-local sender that nobody knows", rules: prohibit, probe: from(usual6, "fe80::77"), linux: "silent", weir: "silent"},
+		{name: "cut into fragments", rules: always, routes: []fib.Route{with(way4, func(r *fib.Route) { r.MTU = 1300 })},
+			probe: with(usual4, func(p *probe) { p.padding = 1300 }), linux: "forwarded by p1", weir: "forwarded by p1"},
 
 		{name: "ports of other protocols", rules: selecting(policy.Selector{Dport: port80()}), routes: []fib.Route{way4},
 			probe: with(usual4, func(p *probe) { p.proto = 132 }), linux: "forwarded by p1", weir: "error 3/0 by p0"},
@@ -104,6 +107,28 @@ func points() []point {
 		{name: "headers in front of the protocol", rules: selecting(policy.Selector{Dport: port80()}), routes: []fib.Route{way6},
 			probe: with(usual6, func(p *probe) { p.extensions = []uint8{extHopByHop, extRouting, extDestination} }),
 			linux: "forwarded by p1", weir: "forwarded by p1"},
+
+		{name: "reverse path in IPv6", rules: always, routes: []fib.Route{way6}, check: policy.ReverseStrict, probe: usual6,
+			linux: "forwarded by p1", weir: "silent"},
+		{name: "strict, and the way back is another", rules: always, routes: []fib.Route{way4}, check: policy.ReverseStrict, probe: usual4,
+			linux: "silent", weir: "silent"},
+		{name: "loose, and the way back is another", rules: always, routes: []fib.Route{way4}, check: policy.ReverseLoose, probe: usual4,
+			linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "strict, and one of the ways back fits", rules: always, routes: []fib.Route{way4, {Prefix: netip.MustParsePrefix("60.0.0.0/8"),
+			Hops: []fib.NextHop{{Port: 1, Gateway: gateway(1, true), Weight: 1}, {Port: 0, Gateway: gateway(0, true), Weight: 1}}}},
+			check: policy.ReverseStrict, probe: usual4, linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "loose, and the way back is a black hole", rules: always, check: policy.ReverseLoose, probe: usual4,
+			routes: []fib.Route{way4, {Prefix: netip.MustParsePrefix("60.0.0.0/8"), Action: fib.Blackhole}}, linux: "silent", weir: "silent"},
+		{name: "the way back comes in where the packet leaves", check: policy.ReverseLoose, probe: usual4, routes: []fib.Route{way4},
+			rules: selecting(policy.Selector{HasIngress: true, Ingress: 0}), linux: "silent", weir: "silent"},
+		{name: "the way back has swapped ports", check: policy.ReverseLoose, probe: with(usual4, func(p *probe) { p.sport = 80 }), routes: []fib.Route{way4},
+			rules: selecting(policy.Selector{Dport: port80(), Sport: port80()}), linux: "forwarded by p1", weir: "forwarded by p1"},
+		{name: "the way back has no port of the way there", check: policy.ReverseLoose, probe: usual4, routes: []fib.Route{way4},
+			rules: selecting(policy.Selector{Dport: port80()}), linux: "silent", weir: "silent"},
+		{name: "a routing error comes before the reverse path", rules: prohibit, check: policy.ReverseStrict, probe: usual4,
+			linux: "error 3/13 by p0", weir: "error 3/13 by p0"},
+		{name: "the reverse path comes before the TTL", rules: always, routes: []fib.Route{way4}, check: policy.ReverseStrict,
+			probe: with(usual4, func(p *probe) { p.ttl = 1 }), linux: "silent", weir: "silent"},
 
 		{name: "tos 0 is no condition", rules: selecting(policy.Selector{HasTOS: true}), routes: []fib.Route{way4},
 			probe: with(usual4, func(p *probe) { p.tos = 0x10 }), linux: "forwarded by p1", weir: "forwarded by p1"},
@@ -131,6 +156,10 @@ var unshown = []string{
 	"IPv6 martians",                         // only RTM_GETROUTE
 	"neighbour with an IPv4-mapped address", // only weir's file
 	"group of an IPv6 multipath route",      // depends on hashes
+
+	"broadcast address behind a link that is down", // only RTM_GETROUTE
+	"reverse path of the router's own packets",     // only RTM_GETROUTE
+	"reverse path by ingress of a multipath route", // depends on hashes
 }
 
 // TestPoints shows every difference, and settles points of doubt.
@@ -146,6 +175,7 @@ func TestPoints(t *testing.T) {
 		t.Run(strings.ReplaceAll(p.name, " ", "-"), func(t *testing.T) {
 			d := newDescription(p.defaults)
 			reserve(d)
+			d.Ports[p.probe.ingress].ReversePath = p.check
 			d.Tables = append(d.Tables, policy.Table{Name: "t", ID: 100, Routes: p.routes})
 			for i, r := range p.rules {
 				r.Name = fmt.Sprint("r", i)
@@ -163,7 +193,10 @@ func TestPoints(t *testing.T) {
 				t.Errorf("Linux: %s, want %s\n%v", got, p.linux, seen)
 			}
 			e := c.expect(x.frame)
-			weir := outcome(e.frames)
+			weir := "silent"
+			if len(e.frames) > 0 {
+				weir = outcome(e.frames[0])
+			}
 			if e.local {
 				weir = "local"
 			}

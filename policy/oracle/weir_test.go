@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"bytes"
 	"context"
 	"math/rand/v2"
 	"os"
@@ -21,10 +20,9 @@ type weir struct {
 	process               *lab.Process
 }
 
-// newWeir builds weir and starts it with a configuration.
-func newWeir(t *testing.T, l *lab.Lab, d *description) *weir {
+// newWeir builds weir and starts it in a namespace of a router with a configuration.
+func newWeir(t *testing.T, l *lab.Lab, r *router, d *description) *weir {
 	t.Helper()
-	r := newRouter(t, l, "weir")
 	dir := must[string](t)(os.MkdirTemp("", "weir-oracle-")) // short enough for a socket
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
 	w := &weir{wires: openWires(t, r), binary: filepath.Join(dir, "weir"), file: filepath.Join(dir, "weir.yaml"), control: filepath.Join(dir, "control")}
@@ -77,7 +75,7 @@ func TestWeir(t *testing.T) {
 	k := newLinux(t, l, "linux")
 	first := newDescription(true)
 	reserve(first)
-	w := newWeir(t, l, first)
+	w := newWeir(t, l, newRouter(t, l, "weir"), first)
 	counts := map[string]int{}
 	series(t, 40, 60, func(t *testing.T, number, packets int, r *rand.Rand) {
 		g := newWireGenerator(r, number)
@@ -111,8 +109,7 @@ func (x *trial) compare(linux, weir []sighting) string {
 	if e.local || len(x.ways()) > 1 {
 		return ""
 	}
-	same := func(a, b sighting) bool { return a.port == b.port && bytes.Equal(x.comparable(a), x.comparable(b)) }
-	if !slices.EqualFunc(linux, weir, same) {
+	if !slices.EqualFunc(linux, weir, x.same) {
 		return "Linux and weir differ"
 	}
 	return ""

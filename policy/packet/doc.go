@@ -2,13 +2,14 @@
 //
 // Bytes come in once and leave once:
 //
-//	frame ── Parse ──► Key ──► (decision, package policy) ──► DecrementTTL, SetDSCP ──► Encap ──► frame
-//	              └──► Reason                             └─► BuildError, BuildReset ──► another frame ──► Parse …
+//	frame ── Parse ──► Key ──► (decision, package policy) ──► DecrementTTL, SetDSCP, BuildFragment ──► Encap ──► frame
+//	              └──► Reason                             └─► BuildError, BuildRedirect, BuildReset ──► another frame ──► Parse …
 //
 // Parse reads a frame in one pass and writes its Key: the fields a decision may depend on, and where the headers
 // are. The edits change the frame in place, keep its checksums right incrementally (RFC 1624), and keep the Key in
-// step with the frame. BuildError writes an ICMP error into a second frame, BuildReset a TCP reset; the answer is an
-// ordinary packet, which its caller parses, decides and encapsulates like any other.
+// step with the frame. BuildFragment writes a part of an IPv4 packet into a second frame, BuildError an ICMP error,
+// BuildRedirect an ICMPv6 redirect, BuildReset a TCP reset; an answer is an ordinary packet, which its caller parses,
+// decides and encapsulates like any other.
 //
 // # What is dropped
 //
@@ -18,9 +19,10 @@
 // overlapping or oversized fragment, a broken extension header that only its destination processes are all
 // forwarded. What cannot be read of them is zero in the Key.
 //
-// It differs from Linux on purpose in three places. A chain of more than MaxExtensionHeaders is dropped, lest it hide
-// an L4 header from the rules. The options of a hop-by-hop header are not read, so an unknown one with the discard bit
-// is forwarded (RFC 8200 section 4). A bad IPv4 option is dropped in silence, where Linux answers 12/0.
+// It differs from Linux on purpose in two places. A chain of more than MaxExtensionHeaders is dropped, lest it hide
+// an L4 header from the rules. Record routes and timestamps of IPv4 are forwarded as they are.
+//
+// About bad options an error is due, which Problem names; Parse reads such a packet to its end all the same.
 //
 // Addresses are not judged here. That a source is martian is a decision.
 //

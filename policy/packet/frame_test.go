@@ -113,6 +113,11 @@ func (e extension) bytes() []byte {
 	}
 	b := make([]byte, (int(e.length)+1)*8)
 	b[1] = e.length
+	for rest := b[2:]; e.proto == extHopByHop && len(rest) > 1; { // zeroes would be more padding than there may be
+		n := min(len(rest), 257)
+		rest[0], rest[1] = 0x1e, uint8(n-2) // an option for experiments, to be passed over (RFC 4727)
+		rest = rest[n:]
+	}
 	return b
 }
 

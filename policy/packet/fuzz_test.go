@@ -67,6 +67,9 @@ func checkKey(t *testing.T, frame []byte, k *Key) {
 	case k.Mark != 0 || k.Ingress != 9:
 		t.Errorf("mark %d, ingress %d", k.Mark, k.Ingress)
 	}
+	if k.Fragment != FragmentNone {
+		DatagramID(frame, k)
+	}
 	if k.Family == IPv4 && plainSum(frame[k.L3():k.L3()+int(frame[k.L3()]&15)*4]) != 0xffff {
 		t.Error("IPv4 header checksum is wrong")
 	}

@@ -32,6 +32,7 @@ const (
 
 	ICMPv6NoRoute            uint8 = 0   // of ICMPv6Unreachable
 	ICMPv6AdminProhibited    uint8 = 1   // of ICMPv6Unreachable
+	ICMPv6BeyondScope        uint8 = 2   // of ICMPv6Unreachable
 	ICMPv6AddressUnreachable uint8 = 3   // of ICMPv6Unreachable
 	ICMPv6PortUnreachable    uint8 = 4   // of ICMPv6Unreachable
 	ICMPv6HopLimitExceeded   uint8 = 0   // of ICMPv6TimeExceeded
@@ -54,11 +55,12 @@ const (
 const errorTTL = 64
 
 // Error is an ICMP or ICMPv6 error to be sent, by the family of the packet it is about. For ICMP, Type is one of 3,
-// 4, 5, 11 and 12, for ICMPv6 one of 1..4. ICMPv6 redirects have another shape (RFC 4861 section 4.5) and are not
-// built here.
+// 4, 5, 11 and 12, for ICMPv6 one of 1..4. ICMPv6 redirects have another shape: BuildRedirect.
 type Error struct {
 	Source     netip.Addr // the router's address, of the packet's family
 	Info       uint32     // the second word: MTU, gateway or pointer, where the type has one; else 0
+	ID         uint16     // IPv4 identification
+	MTU        uint16     // of the way to the sender: no error is longer; 0: not known
 	Type, Code uint8
 }
 
@@ -74,23 +76,26 @@ type Error struct {
 // The broadcast addresses of attached networks are unknown here, and so is the rate limit: both are the caller's.
 // ok is false too if e does not fit the family, or dst is too small.
 func BuildError(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
-	if k.Fragment == FragmentLater || frame[0]&1 != 0 { // the I/G bit of the destination, IEEE 802
+	switch {
+	case !Answerable(frame, k):
 		return 0, false
-	}
-	switch k.Family {
-	case IPv4:
+	case k.Family == IPv4:
 		return buildErrorIPv4(dst, frame, k, e)
-	case IPv6:
-		return buildErrorIPv6(dst, frame, k, e)
 	}
-	return 0, false
+	return buildErrorIPv6(dst, frame, k, e)
+}
+
+// Answerable reports whether an ICMP error may be sent about the packet in frame, which was parsed into k. BuildError has the
+// list of those that none may be sent about.
+func Answerable(frame []byte, k *Key) bool {
+	return frame[0]&1 == 0 && k.Answerable() // the I/G bit of the destination, IEEE 802
 }
 
 func buildErrorIPv4(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
-	if !answerableIPv4(k) || !isErrorIPv4(e.Type) || !e.Source.Is4() {
+	if !isErrorIPv4(e.Type) || !e.Source.Is4() {
 		return 0, false
 	}
-	quote := quoted(frame, k, maxErrorIPv4-IPv4HeaderLen-errorHeaderLen)
+	quote := quoted(frame, k, e.longest(maxErrorIPv4)-IPv4HeaderLen-errorHeaderLen)
 	total := IPv4HeaderLen + errorHeaderLen + len(quote)
 	n = EthernetHeaderLen + total
 	if len(dst) < n {
@@ -100,11 +105,11 @@ func buildErrorIPv4(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 
 	h := (*[IPv4HeaderLen]byte)(dst[EthernetHeaderLen:])
 	h[0] = 0x45
-	h[1] = k.TOS&0x1e | 0xc0 // precedence internetwork control (RFC 1812 section 4.3.2.5), as Linux's icmp_send
+	h[1] = ErrorTOS(k)
 	binary.BigEndian.PutUint16(h[2:], uint16(total))
-	// DF makes an atomic datagram of it, which needs no identification of its own (RFC 6864 section 4.1).
-	binary.BigEndian.PutUint16(h[4:], 0)
-	binary.BigEndian.PutUint16(h[6:], ipv4DontFragment)
+	// Without DF, as Linux's: about an error that is too long for a link nobody would be told.
+	binary.BigEndian.PutUint16(h[4:], e.ID)
+	binary.BigEndian.PutUint16(h[6:], 0)
 	h[8] = errorTTL
 	h[9] = ProtoICMP
 	binary.BigEndian.PutUint16(h[10:], 0)
@@ -117,10 +122,10 @@ func buildErrorIPv4(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 }
 
 func buildErrorIPv6(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
-	if !answerableIPv6(k) || e.Type == 0 || e.Type > icmpv6ParameterProblem || !e.Source.Is6() {
+	if e.Type == 0 || e.Type > icmpv6ParameterProblem || !e.Source.Is6() {
 		return 0, false
 	}
-	quote := quoted(frame, k, maxErrorIPv6-IPv6HeaderLen-errorHeaderLen)
+	quote := quoted(frame, k, e.longest(maxErrorIPv6)-IPv6HeaderLen-errorHeaderLen)
 	payload := errorHeaderLen + len(quote)
 	n = EthernetHeaderLen + IPv6HeaderLen + payload
 	if len(dst) < n {
@@ -129,17 +134,37 @@ func buildErrorIPv6(dst, frame []byte, k *Key, e Error) (n int, ok bool) {
 	putEthernet(dst, EtherTypeIPv6)
 
 	source := e.Source.As16()
-	h := (*[IPv6HeaderLen]byte)(dst[EthernetHeaderLen:])
-	binary.BigEndian.PutUint32(h[0:], uint32(IPv6)<<28) // traffic class and flow label 0, as Linux's icmp6_send
-	binary.BigEndian.PutUint16(h[4:], uint16(payload))
-	h[6] = ProtoICMPv6
-	h[7] = errorTTL
-	*(*[16]byte)(h[8:]) = source
-	*(*[16]byte)(h[24:]) = k.Src
+	putIPv6(dst[EthernetHeaderLen:], payload, errorTTL, &source, &k.Src)
 
 	pseudo := PseudoIPv6(&source, &k.Src, ProtoICMPv6, uint32(payload))
 	putError(dst[EthernetHeaderLen+IPv6HeaderLen:n], quote, e, pseudo)
 	return n, true
+}
+
+// Free reports whether Linux's limit for one sender is not for the error: path MTU discovery must not break (icmpv4_mask_allow,
+// icmpv6_mask_allow), and redirects have another limit.
+func (e *Error) Free(family uint8) bool {
+	if family == IPv6 {
+		return e.Type == ICMPv6PacketTooBig
+	}
+	return e.Type == ICMPUnreachable && e.Code == ICMPFragNeeded || e.Type == ICMPRedirect
+}
+
+// longest is the most that an error may have of most bytes.
+func (e *Error) longest(most int) int {
+	if e.MTU != 0 {
+		most = min(most, int(e.MTU))
+	}
+	return most
+}
+
+// ErrorTOS is the TOS or traffic class of an error about a packet: precedence internetwork control (RFC 1812 section 4.3.2.5)
+// and the packet's own TOS bits, as in Linux's icmp_send; 0 in IPv6, as in its icmp6_send.
+func ErrorTOS(k *Key) uint8 {
+	if k.Family == IPv6 {
+		return 0
+	}
+	return k.TOS&0x1e | 0xc0
 }
 
 // quoted is the part of the packet that an error with room bytes for it sends back: from the IP header on, without
@@ -173,6 +198,17 @@ func isErrorIPv4(icmpType uint8) bool {
 		return true
 	}
 	return false
+}
+
+// Answerable reports whether an ICMP error may be sent about the packet, as far as its Key tells; see BuildError.
+func (k *Key) Answerable() bool {
+	switch {
+	case k.Fragment == FragmentLater:
+		return false
+	case k.Family == IPv6:
+		return answerableIPv6(k)
+	}
+	return answerableIPv4(k)
 }
 
 // answerableIPv4 applies RFC 1812 section 4.3.2.7.

@@ -24,7 +24,7 @@ func wantError(tb testing.TB, k *Key, quote []byte, e Error) []byte {
 	info := gopacket.Payload(binary.BigEndian.AppendUint32(nil, e.Info))
 	if k.Family == IPv4 {
 		ip := &layers.IPv4{
-			Version: 4, TOS: k.TOS&0x1e | 0xc0, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolICMPv4,
+			Version: 4, TOS: k.TOS&0x1e | 0xc0, TTL: 64, Id: e.ID, Protocol: layers.IPProtocolICMPv4,
 			SrcIP: e.Source.AsSlice(), DstIP: k.SrcAddr().AsSlice(),
 		}
 		icmp := &layers.ICMPv4{
@@ -60,26 +60,26 @@ func TestBuildError(t *testing.T) {
 		e     Error
 		quote int // bytes of the packet that come back
 	}{
-		{"v4 network unreachable", s[0].frame, Error{router4, 0, ICMPUnreachable, ICMPNetUnreachable}, 48},
-		{"v4 prohibited", s[1].frame, Error{router4, 0, ICMPUnreachable, ICMPAdminProhibited}, 60},
-		{"v4 time exceeded", s[4].frame, Error{router4, 0, ICMPTimeExceeded, ICMPTTLExceeded}, 56},
-		{"v4 too big", padded4(t, 1472), Error{router4, 1400, ICMPUnreachable, ICMPFragNeeded}, 548},
-		{"v4 redirect", s[0].frame, Error{router4, 0xc0000209, ICMPRedirect, ICMPRedirectHost}, 48},
-		{"v4 about an echo", s[7].frame, Error{router4, 0, ICMPUnreachable, ICMPHostUnreachable}, 48},
-		{"v4 tagged", s[5].frame, Error{router4, 0, ICMPUnreachable, ICMPHostUnreachable}, 48},
-		{"v4 quotes all of 548 bytes", padded4(t, 520), Error{router4, 0, ICMPUnreachable, 0}, 548},
-		{"v4 quotes 548 bytes of 549", padded4(t, 521), Error{router4, 0, ICMPUnreachable, 0}, 548},
-		{"v4 without Ethernet's padding", padded4(t, 1), Error{router4, 0, ICMPUnreachable, 0}, 29},
-		{"v6 no route", s[2].frame, Error{router6, 0, ICMPv6Unreachable, ICMPv6NoRoute}, 68},
-		{"v6 prohibited", s[3].frame, Error{router6, 0, ICMPv6Unreachable, ICMPv6AdminProhibited}, 80},
-		{"v6 hop limit", s[9].frame, Error{router6, 0, ICMPv6TimeExceeded, ICMPv6HopLimitExceeded}, 68 + 64},
-		{"v6 too big", padded6(t, 1452), Error{router6, 1280, ICMPv6PacketTooBig, 0}, 1232},
-		{"v6 about an echo", s[8].frame, Error{router6, 0, ICMPv6Unreachable, ICMPv6AddressUnreachable}, 64},
-		{"v6 tagged", s[6].frame, Error{router6, 0, ICMPv6Unreachable, ICMPv6NoRoute}, 68},
-		{"v6 quotes all of 1232 bytes", padded6(t, 1184), Error{router6, 0, ICMPv6Unreachable, 0}, 1232},
-		{"v6 quotes 1232 bytes of 1233", padded6(t, 1185), Error{router6, 0, ICMPv6Unreachable, 0}, 1232},
-		{"v6 odd length", padded6(t, 33), Error{router6, 0, ICMPv6Unreachable, 0}, 81},
-		{"v6 about a first fragment", withExtensions(s[2].frame, extension{extFragment, 1}), Error{router6, 0, ICMPv6Unreachable, 0}, 76},
+		{"v4 network unreachable", s[0].frame, Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: ICMPNetUnreachable}, 48},
+		{"v4 prohibited", s[1].frame, Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: ICMPAdminProhibited}, 60},
+		{"v4 time exceeded", s[4].frame, Error{Source: router4, Info: 0, Type: ICMPTimeExceeded, Code: ICMPTTLExceeded}, 56},
+		{"v4 too big", padded4(t, 1472), Error{Source: router4, Info: 1400, Type: ICMPUnreachable, Code: ICMPFragNeeded}, 548},
+		{"v4 redirect", s[0].frame, Error{Source: router4, Info: 0xc0000209, Type: ICMPRedirect, Code: ICMPRedirectHost}, 48},
+		{"v4 about an echo", s[7].frame, Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: ICMPHostUnreachable}, 48},
+		{"v4 tagged", s[5].frame, Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: ICMPHostUnreachable}, 48},
+		{"v4 quotes all of 548 bytes", padded4(t, 520), Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: 0}, 548},
+		{"v4 quotes 548 bytes of 549", padded4(t, 521), Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: 0}, 548},
+		{"v4 without Ethernet's padding", padded4(t, 1), Error{Source: router4, Info: 0, Type: ICMPUnreachable, Code: 0}, 29},
+		{"v6 no route", s[2].frame, Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: ICMPv6NoRoute}, 68},
+		{"v6 prohibited", s[3].frame, Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: ICMPv6AdminProhibited}, 80},
+		{"v6 hop limit", s[9].frame, Error{Source: router6, Info: 0, Type: ICMPv6TimeExceeded, Code: ICMPv6HopLimitExceeded}, 68 + 64},
+		{"v6 too big", padded6(t, 1452), Error{Source: router6, Info: 1280, Type: ICMPv6PacketTooBig, Code: 0}, 1232},
+		{"v6 about an echo", s[8].frame, Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: ICMPv6AddressUnreachable}, 64},
+		{"v6 tagged", s[6].frame, Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: ICMPv6NoRoute}, 68},
+		{"v6 quotes all of 1232 bytes", padded6(t, 1184), Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: 0}, 1232},
+		{"v6 quotes 1232 bytes of 1233", padded6(t, 1185), Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: 0}, 1232},
+		{"v6 odd length", padded6(t, 33), Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: 0}, 81},
+		{"v6 about a first fragment", withExtensions(s[2].frame, extension{extFragment, 1}), Error{Source: router6, Info: 0, Type: ICMPv6Unreachable, Code: 0}, 76},
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {

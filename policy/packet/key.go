@@ -34,7 +34,8 @@ const (
 // value is ready for Parse. Keys of one batch are owned by one worker.
 //
 // A Key says what the packet says. That Linux treats the ports of any fragment as 0, for instance, is the
-// business of the policy, not of the Key.
+// business of the policy, not of the Key. Where all fragments are to be decided like the first of their datagram,
+// whoever has seen that one completes the Keys of the others (SetL4Fields).
 type Key struct {
 	Src, Dst [16]byte // IPv4 addresses are held v4-mapped (::ffff:a.b.c.d, RFC 4291 section 2.5.5.2)
 

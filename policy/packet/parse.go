@@ -140,10 +140,9 @@ func parseIPv4(frame []byte, l3 int, k *Key) Reason {
 	if total < headerLen || total > room {
 		return BadTotalLen
 	}
-	if headerLen > IPv4HeaderLen {
-		if reason := checkIPv4Options(frame[l3+IPv4HeaderLen : l3+headerLen]); reason != None {
-			return reason
-		}
+	reason := None
+	if headerLen > IPv4HeaderLen { // the rest is read all the same: an error may be due
+		reason = checkIPv4Options(frame[l3+IPv4HeaderLen : l3+headerLen]).reason
 	}
 
 	k.Family = IPv4
@@ -158,13 +157,13 @@ func parseIPv4(frame []byte, l3 int, k *Key) Reason {
 	k.DontFragment = flags&ipv4DontFragment != 0
 	if flags&ipv4OffsetMask != 0 {
 		k.Fragment = FragmentLater
-		return None
+		return reason
 	}
 	if flags&ipv4MoreFragments != 0 {
 		k.Fragment = FragmentFirst
 	}
 	parseL4(frame[:l3+total], l3+headerLen, k)
-	return None
+	return reason
 }
 
 // sumIPv4Header is Sum(0, h[:]) made for one length. The loads are big-endian as there, so that the two may be added.
@@ -180,42 +179,6 @@ func sumIPv4Header(h *[IPv4HeaderLen]byte) uint64 {
 // already.
 func mapIPv4(dst *[16]byte, addr uint32) {
 	binary.LittleEndian.PutUint64(dst[8:], uint64(addr)<<32|0xffff0000)
-}
-
-// IPv4 options (IANA "IP Option Numbers").
-const (
-	optionEnd        uint8 = 0
-	optionNop        uint8 = 1
-	optionLSRR       uint8 = 131 // loose source and record route
-	optionSSRR       uint8 = 137 // strict source and record route
-	optionMinimumLen       = 2   // type and length
-)
-
-// checkIPv4Options walks the options of a header. As Linux does, it drops packets whose options cannot be walked
-// (ip_options_compile), and those with a source route, which a router is advised not to honour unless told to
-// (RFC 7126 sections 4.3 and 4.4; accept_source_route, off by default). Other options are forwarded as they
-// are: weir does not write itself into a record route or a timestamp.
-func checkIPv4Options(options []byte) Reason {
-	for len(options) > 0 {
-		switch options[0] {
-		case optionEnd:
-			return None
-		case optionNop:
-			options = options[1:]
-			continue
-		case optionLSRR, optionSSRR:
-			return SourceRoute
-		}
-		if len(options) < optionMinimumLen {
-			return BadOption
-		}
-		n := int(options[1])
-		if n < optionMinimumLen || n > len(options) {
-			return BadOption
-		}
-		options = options[n:]
-	}
-	return None
 }
 
 // parseIPv6 reads the packet that starts at l3. The checks are those of Linux's ip6_rcv_core that are not about
@@ -254,7 +217,14 @@ func parseIPv6(frame []byte, l3 int, k *Key) Reason {
 		parseL4(packet, l3+IPv6HeaderLen, k)
 		return None
 	}
-	return parseExtensions(packet, l3+IPv6HeaderLen, k)
+	reason := None
+	if k.Proto == extHopByHop { // the rest is read all the same: an error may be due
+		reason = checkHopByHop(packet[l3:]).reason
+	}
+	if beyond := parseExtensions(packet, l3+IPv6HeaderLen, k); reason == None {
+		reason = beyond
+	}
+	return reason
 }
 
 // maxPacketLen is what Key.Length can hold. An IPv6 packet can be 40 bytes longer; no device of ours carries one.
@@ -270,10 +240,9 @@ func isExtension(proto uint8) bool {
 
 // parseExtensions walks the extension headers that start at offset, and then reads the L4 header.
 //
-// The only one that concerns a router is a hop-by-hop header that comes first; if that reaches beyond the
-// packet, so does Linux's patience (ipv6_parse_hopopts). Its options are not read, which RFC 8200 section 4 leaves to
-// the router. In all other places the walk just ends where it cannot go on: Proto is then the header that could
-// not be read, and the packet is forwarded.
+// The only one that concerns a router is a hop-by-hop header that comes first, which checkHopByHop has looked at. In
+// all other places the walk just ends where it cannot go on: Proto is then the header that could not be read, and the
+// packet is forwarded.
 func parseExtensions(packet []byte, offset int, k *Key) Reason {
 	for n := 0; isExtension(k.Proto); n++ {
 		if n == MaxExtensionHeaders {
@@ -282,9 +251,6 @@ func parseExtensions(packet []byte, offset int, k *Key) Reason {
 		rest := packet[offset:]
 		size := extensionLen(k.Proto, rest)
 		if size > len(rest) {
-			if k.Proto == extHopByHop && n == 0 {
-				return BadOption
-			}
 			return None
 		}
 		if k.Proto == extFragment {

@@ -194,10 +194,11 @@ func drops() []drop {
 		{"option of length 1", fixIPv4(edited(options, l3+22, 1)), BadOption},
 		{"option of length 0", fixIPv4(edited(options, l3+22, 0)), BadOption},
 		{"option beyond the header", fixIPv4(edited(options, l3+22, 8)), BadOption},
-		{"loose source route", fixIPv4(edited(options, l3+21, 131)), SourceRoute},
-		{"strict source route", fixIPv4(edited(options, l3+21, 137)), SourceRoute},
+		{"loose source route", fixIPv4(edited(options, l3+21, 131, l3+22, 7, l3+23, 4)), SourceRoute},
+		{"strict source route", fixIPv4(edited(options, l3+21, 137, l3+22, 7, l3+23, 4)), SourceRoute},
 		{"jumbogram", edited(withExtensions(v6, extension{extHopByHop, 0}), l3+4, 0, l3+5, 0), BadOption},
 		{"hop-by-hop beyond the packet", edited(withExtensions(v6, extension{extHopByHop, 0}), l3+IPv6HeaderLen+1, 4), BadOption},
+		{"hop-by-hop option to be discarded", edited(withExtensions(v6, extension{extHopByHop, 0}), l3+IPv6HeaderLen+2, 0x5e), UnknownOption},
 		{"sixteen extension headers", withExtensions(v6, chain...), TooManyHeaders},
 	}
 }
@@ -283,7 +284,7 @@ func TestParseForwards(t *testing.T) {
 		{"fragment beyond 65535", fragment(0x1fff), Key{Proto: ProtoUDP, Fragment: FragmentLater}},
 
 		{"end of options before garbage", fixIPv4(edited(options, l3+20, 0, l3+22, 99)), Key{Proto: ProtoUDP, SrcPort: 40000, DstPort: 53, L4: 42}},
-		{"record route", fixIPv4(edited(options, l3+21, 7)), Key{Proto: ProtoUDP, SrcPort: 40000, DstPort: 53, L4: 42}},
+		{"record route", fixIPv4(edited(options, l3+21, 7, l3+22, 7, l3+23, 4)), Key{Proto: ProtoUDP, SrcPort: 40000, DstPort: 53, L4: 42}},
 
 		{"v6 no next header", edited(v6, l3+6, 59), Key{Proto: 59}},
 		{"v6 esp", edited(v6, l3+6, 50), Key{Proto: 50, L4: l4v6}},

@@ -17,25 +17,30 @@ const (
 	BadHeaderLen   // IPv4 header length below 20 bytes
 	BadChecksum    // IPv4 header checksum is wrong
 	BadTotalLen    // IP length field below the header's or beyond the frame
-	BadOption      // IPv4 option or IPv6 hop-by-hop header with an impossible length
+	BadOption      // IPv4 or IPv6 hop-by-hop options that make no sense
+	UnknownOption  // IPv6 hop-by-hop option that is not known and must not be passed over (RFC 8200 section 4.2)
 	SourceRoute    // IPv4 source-route option (RFC 7126 sections 4.3, 4.4)
 	TooManyHeaders // IPv6 extension-header chain longer than MaxExtensionHeaders
 	UnknownVLAN    // VLAN tag that no port is configured for
 
+	// Fragments that are to be decided like the first of their datagram.
+	FragmentPending // no room for another one that came before the first
+	FragmentOrphan  // the first did not come
+
 	// Decision.
-	Martian        // source or destination address that must not be forwarded (RFC 1812 section 5.3.7)
-	MarkDrop       // dropped by the mark program
-	MarkReject     // rejected by the mark program
-	OwnSource      // source is one of the router's own addresses
-	Blackhole      // rule or route of type blackhole
-	Unreachable    // rule or route of type unreachable
-	Prohibit       // rule or route of type prohibit
-	NoRoute        // no table had an answer
-	BeyondScope    // IPv6 link-local source to another link (RFC 4291 section 2.5.6)
-	TTLExceeded    // TTL or hop limit would reach 0
-	TooBig         // larger than the egress MTU, and may not be fragmented
-	FragmentNeeded // larger than the egress MTU, and would have to be fragmented
-	PortDown       // egress port is gone or has no queue for this worker
+	Martian     // source or destination address that must not be forwarded (RFC 1812 section 5.3.7)
+	MarkDrop    // dropped by the mark program
+	MarkReject  // rejected by the mark program
+	OwnSource   // source is one of the router's own addresses
+	Blackhole   // rule or route of type blackhole
+	Unreachable // rule or route of type unreachable
+	Prohibit    // rule or route of type prohibit
+	NoRoute     // no table had an answer
+	ReversePath // no way back to the source, or not by the port that the packet came in on (RFC 3704)
+	BeyondScope // IPv6 link-local source to another link (RFC 4291 section 2.5.6)
+	TTLExceeded // TTL or hop limit would reach 0
+	TooBig      // larger than the egress MTU, and may not or cannot be fragmented
+	PortDown    // egress port is gone or has no queue for this worker
 
 	// Neighbour.
 	NeighborPending // waiting room of an unresolved next hop is full
@@ -61,10 +66,13 @@ var reasons = [End]reasonInfo{
 	BadHeaderLen:    {"bad-header-length", "IPv4 header length below 20 bytes"},
 	BadChecksum:     {"bad-checksum", "IPv4 header checksum is wrong"},
 	BadTotalLen:     {"bad-total-length", "IP length field shorter than the header or longer than the frame"},
-	BadOption:       {"bad-option", "IPv4 option or IPv6 hop-by-hop header with an impossible length"},
+	BadOption:       {"bad-option", "IPv4 or IPv6 hop-by-hop options that make no sense"},
+	UnknownOption:   {"unknown-option", "IPv6 hop-by-hop option that is not known and must not be passed over"},
 	SourceRoute:     {"source-route", "IPv4 source-route option"},
 	TooManyHeaders:  {"too-many-headers", "IPv6 extension-header chain too long"},
 	UnknownVLAN:     {"unknown-vlan", "VLAN tag that no port is configured for"},
+	FragmentPending: {"fragment-pending", "too many fragments wait for the first of their datagram"},
+	FragmentOrphan:  {"fragment-orphan", "first fragment of the datagram did not come"},
 	Martian:         {"martian", "address that must not be forwarded"},
 	MarkDrop:        {"mark-drop", "dropped by a statement of marks"},
 	MarkReject:      {"mark-reject", "rejected by a statement of marks"},
@@ -73,10 +81,10 @@ var reasons = [End]reasonInfo{
 	Unreachable:     {"unreachable", "rule or route of type unreachable"},
 	Prohibit:        {"prohibit", "rule or route of type prohibit"},
 	NoRoute:         {"no-route", "no table had an answer"},
+	ReversePath:     {"reverse-path", "no way back to the source, or not by the port that the packet came in on"},
 	BeyondScope:     {"beyond-scope", "IPv6 link-local source to another link"},
 	TTLExceeded:     {"ttl-exceeded", "TTL or hop limit would reach 0"},
-	TooBig:          {"too-big", "larger than the egress MTU, and may not be fragmented"},
-	FragmentNeeded:  {"fragment-needed", "larger than the egress MTU, and would have to be fragmented"},
+	TooBig:          {"too-big", "larger than the egress MTU, and may not or cannot be fragmented"},
 	PortDown:        {"port-down", "egress port is gone or has no queue for this worker"},
 	NeighborPending: {"neighbor-pending", "waiting room of an unresolved next hop is full"},
 	NeighborFailed:  {"neighbor-failed", "next hop did not resolve"},

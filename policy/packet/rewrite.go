@@ -48,6 +48,7 @@ type Link struct {
 	Dst, Src [6]byte   // MAC addresses
 	VLAN     [2]uint16 // VLAN identifiers (12 bits), outer tag first
 	Tags     uint8     // number of VLAN tags, 0..2
+	Service  bool      // the outer one is an S-TAG
 }
 
 // MaxLinkHeaderLen is the longest link-layer header that Encap writes, in bytes. A frame that arrives untagged
@@ -63,7 +64,7 @@ const MaxLinkHeaderLen = EthernetHeaderLen + MaxVLANTags*VLANTagLen
 // Linux's ip_rcv_core. Padding a short frame on the way out is the business of the device or its driver, as for the
 // kernel's own frames.
 //
-// A single tag is a C-TAG (0x8100); of two, the outer one is an S-TAG (0x88a8; IEEE 802.1Q). Priority and DEI are 0,
+// Tags are C-TAGs (0x8100), but the outer one is an S-TAG (0x88a8; IEEE 802.1Q) if l says so. Priority and DEI are 0,
 // whatever a tag on the way in had: they mark a frame for one link, and Linux does not carry them across a
 // router either unless an egress map says so.
 //
@@ -91,17 +92,20 @@ func Encap(buf []byte, start, length int, k *Key, l *Link) (newStart, newLength 
 	h := (*[EthernetHeaderLen]byte)(buf[newStart:])
 	*(*[6]byte)(h[0:]) = l.Dst
 	*(*[6]byte)(h[6:]) = l.Src
-	vlan := [2]uint16{}
+	vlan, outer := [2]uint16{}, tagCustomer
+	if l.Service {
+		outer = tagService
+	}
 	switch l.Tags {
 	case 0:
 		binary.BigEndian.PutUint16(h[12:], etherType)
 	case 1:
 		vlan[0] = l.VLAN[0] & 0x0fff
-		binary.BigEndian.PutUint16(h[12:], tagCustomer)
+		binary.BigEndian.PutUint16(h[12:], outer)
 		putTag(buf[newStart+EthernetHeaderLen:], vlan[0], etherType)
 	case 2:
 		vlan = [2]uint16{l.VLAN[0] & 0x0fff, l.VLAN[1] & 0x0fff}
-		binary.BigEndian.PutUint16(h[12:], tagService)
+		binary.BigEndian.PutUint16(h[12:], outer)
 		putTag(buf[newStart+EthernetHeaderLen:], vlan[0], tagCustomer)
 		putTag(buf[newStart+EthernetHeaderLen+VLANTagLen:], vlan[1], etherType)
 	}

@@ -189,7 +189,7 @@ func TestEncap(t *testing.T) {
 				before := append([]byte(nil), buf...)
 				ipAt := start + k.L3()
 				// What is above the 12 bits of an identifier must not leak into priority and DEI.
-				link := Link{Dst: [6]byte(mac1), Src: [6]byte(mac2), VLAN: [2]uint16{0xf007, 0xffff}, Tags: uint8(tags)}
+				link := Link{Dst: [6]byte(mac1), Src: [6]byte(mac2), VLAN: [2]uint16{0xf007, 0xffff}, Tags: uint8(tags), Service: tags == 2}
 				newStart, n, ok := Encap(buf, start, len(s.frame)+padding, &k, &link)
 				if !ok {
 					t.Fatalf("%s to %d tags: not ok", s.name, tags)
@@ -205,6 +205,28 @@ func TestEncap(t *testing.T) {
 					t.Errorf("%s to %d tags: Key of the frame (-parsed anew +kept):\n%s", s.name, tags, diff)
 				}
 			}
+		}
+	}
+}
+
+// TestEncapTypes: the outer tag is of the type that is asked for, the inner one a C-TAG.
+func TestEncapTypes(t *testing.T) {
+	for _, c := range []struct {
+		link Link
+		want []byte // from the first tag on
+	}{
+		{Link{VLAN: [2]uint16{7}, Tags: 1}, []byte{0x81, 0, 0, 7, 8, 0}},
+		{Link{VLAN: [2]uint16{7}, Tags: 1, Service: true}, []byte{0x88, 0xa8, 0, 7, 8, 0}},
+		{Link{VLAN: [2]uint16{7, 8}, Tags: 2}, []byte{0x81, 0, 0, 7, 0x81, 0, 0, 8, 8, 0}},
+		{Link{VLAN: [2]uint16{7, 8}, Tags: 2, Service: true}, []byte{0x88, 0xa8, 0, 7, 0x81, 0, 0, 8, 8, 0}},
+	} {
+		short := ipv4(layers.IPProtocolUDP)
+		frame := serialize(t, ethernet(layers.EthernetTypeIPv4), short, udp(short))
+		k := mustParse(t, frame)
+		buf, start := chunk(frame)
+		at, _, ok := Encap(buf, start, len(frame), &k, &c.link)
+		if got := buf[at+12:][:len(c.want)]; !ok || !bytes.Equal(got, c.want) {
+			t.Errorf("%+v: %x %v, expected %x", c.link, got, ok, c.want)
 		}
 	}
 }

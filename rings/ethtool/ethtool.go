@@ -23,6 +23,7 @@ const (
 	ethtoolGFeatures = 0x3a
 	ethtoolSFeatures = 0x3b
 	ethtoolGChannels = 0x3c
+	ethtoolSChannels = 0x3d
 	ethSSFeatures    = 4
 	ethGStringLen    = 32
 )
@@ -152,4 +153,23 @@ func Driver(device string) (string, error) {
 		return "", fmt.Errorf("read driver of %s: %w", device, err)
 	}
 	return unix.ByteSliceToString(info.Driver[:]), nil
+}
+
+// SetQueues makes a device have n queues that both receive and transmit (ethtool -L).
+func SetQueues(device string, n int) error {
+	words := make([]uint32, 9)
+	words[0] = ethtoolGChannels
+	if err := ioctl(device, words); err != nil {
+		return fmt.Errorf("read queues of %s: %w", device, err)
+	}
+	words[0] = ethtoolSChannels
+	if words[4] > 0 { // the driver pairs them
+		words[8] = uint32(n)
+	} else {
+		words[5], words[6] = uint32(n), uint32(n)
+	}
+	if err := ioctl(device, words); err != nil {
+		return fmt.Errorf("set queues of %s to %d: %w", device, n, err)
+	}
+	return nil
 }

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"weir/appliance"
+	"weir/mgmt"
+)
+
+type monitorCommand struct {
+	Control  string        `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
+	Interval time.Duration `default:"1s" placeholder:"TIME" help:"Time between looks (${default}), at least 100ms."`
+	Count    int           `placeholder:"N" help:"End after N looks; without, Ctrl-C ends it."`
+}
+
+// intervalMin keeps the control plane from doing nothing but answering.
+const intervalMin = 100 * time.Millisecond
+
+// Run shows rates until it is interrupted: as a table that is drawn again and again on a terminal, as lines with the time
+// elsewhere.
+func (c *monitorCommand) Run() (err error) {
+	if c.Interval < intervalMin || c.Count < 0 {
+		fmt.Fprintf(os.Stderr, "weir: an interval is at least %v, and a count not negative\n", intervalMin)
+		return silent{exitUsage}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	last, err := look(ctx, c.Control)
+	if err != nil {
+		return err
+	}
+	show := showLines
+	if _, _, terminal := terminalSize(os.Stdout); terminal && os.Getenv("TERM") != "dumb" {
+		s := newScreen(os.Stdout)
+		defer s.close()
+		show = s.draw
+	}
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	tick := time.NewTicker(c.Interval)
+	defer tick.Stop()
+	var r *rates
+	for shown := 0; c.Count == 0 || shown < c.Count; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-resized:
+			if r != nil {
+				err = show(os.Stdout, r, true)
+			}
+		case <-tick.C:
+			var now appliance.State
+			if now, err = look(ctx, c.Control); err == nil {
+				r = ratesOf(last, now, time.Now())
+				err = show(os.Stdout, r, false)
+			}
+			last = now
+			shown++
+		}
+		if ctx.Err() != nil {
+			return nil // interrupted while it looked
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look asks the running router for its state.
+func look(ctx context.Context, control string) (s appliance.State, err error) {
+	out, status, err := mgmt.Call(ctx, control, "show", "counters", "|", "json")
+	if err != nil {
+		return s, fmt.Errorf("%w (is weir running here? --control names its socket)", err)
+	}
+	if status != 0 {
+		return s, fmt.Errorf("show counters: %s", out)
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return s, fmt.Errorf("show counters: %w", err)
+	}
+	return s, nil
+}
+
+// showLines writes a look as lines, each with the time, for files and other programs.
+func showLines(out io.Writer, r *rates, again bool) error {
+	if again {
+		return nil
+	}
+	at := r.at.Format(time.RFC3339)
+	for _, p := range r.ports {
+		if _, err := fmt.Fprintf(out, "%s port %s in %s pkt/s %s bit/s out %s pkt/s %s bit/s dropped %s pkt/s link %s\n",
+			at, p.name, plain(p.in.packets), plain(p.in.bits), plain(p.out.packets), plain(p.out.bits), plain(p.dropped), p.link); err != nil {
+			return err
+		}
+	}
+	for _, d := range r.drops {
+		if _, err := fmt.Fprintf(out, "%s drop %s %s pkt/s\n", at, d.reason, plain(d.packets)); err != nil {
+			return err
+		}
+	}
+	for _, w := range r.workers {
+		if _, err := fmt.Fprintf(out, "%s worker %d cpu %d busy %s %s pkt/s %s pkt/batch\n", at, w.worker, w.cpu, percent(w.busy), plain(w.packets), perBatchText(w.perBatch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain is a rate as a whole number.
+func plain(x float64) string { return fmt.Sprintf("%.0f", x) }
+
+func perBatchText(x float64) string { return fmt.Sprintf("%.1f", x) }
