@@ -52,7 +52,7 @@ type PortState struct {
 	XDP     string            `json:"xdp"`
 	Driver  string            `json:"driver"`
 	MAC     string            `json:"mac"`
-	MTU     int               `json:"mtu"`  // of the netdev
+	MTU     int               `json:"mtu"` // of the netdev
 	Queues  []QueueState      `json:"queues,omitempty"`
 	Steered map[string]uint64 `json:"steered"` // by the XDP program: what went to the rings and what to the kernel, by class
 	Drops   map[string]uint64 `json:"drops"`   // of what came in by it, by reason, those that are not 0

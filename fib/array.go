@@ -188,6 +188,23 @@ func (t *Table) relink(a *arrays, p netip.Prefix, l *leaf) {
 	}
 }
 
+// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide IPv4 entries, and whether huge
+// pages were to be had for them.
+func (t *Table) Form() string {
+	a := t.arrays.Load()
+	if a == nil {
+		return "tree"
+	}
+	form := "wide arrays"
+	if a.tries[0].narrow {
+		form = "narrow arrays"
+	}
+	if a.tries[0].rootRegion.huge || a.tries[1].rootRegion.huge {
+		form += ", huge pages"
+	}
+	return form
+}
+
 // Retired is how much memory waits for Reclaim, in blocks, tails and answers.
 func (t *Table) Retired() int {
 	a := t.arrays.Load()

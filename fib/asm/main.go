@@ -48,6 +48,7 @@ type vectors interface {
 // lookup4 generates func(root, blocks *uint32, base uint32, addrs, found *uint32, n uint64).
 func lookup4(name, how string, narrow bool, v vectors) {
 	TEXT(name, NOSPLIT, "func(root, blocks *uint32, base uint32, addrs, found *uint32, n uint64)")
+	Pragma("noescape")
 	Doc(name + " is lookup4 for " + how + ". n is a multiple of 16, at most BatchMax.")
 	root, blocks := Load(Param("root"), GP64()), Load(Param("blocks"), GP64())
 	addrs, found := Load(Param("addrs"), GP64()), Load(Param("found"), GP64())
@@ -87,6 +88,7 @@ func lookup4(name, how string, narrow bool, v vectors) {
 // lookup6 generates func(root, blocks *uint32, base uint32, w0, w1, found *uint32, n uint64).
 func lookup6(name, how string, v vectors) {
 	TEXT(name, NOSPLIT, "func(root, blocks *uint32, base uint32, w0, w1, found *uint32, n uint64)")
+	Pragma("noescape")
 	Doc(name+" is lookup6 as far as /64, "+how+". w0 and w1 are the first two 32-bit words of the addresses. What is",
 		"found may still refer to a tail or a block behind it. n is a multiple of 16, at most BatchMax.")
 	root, blocks := Load(Param("root"), GP64()), Load(Param("blocks"), GP64())
