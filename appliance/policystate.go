@@ -36,6 +36,7 @@ type TableState struct {
 	Key      string   `json:"key"`
 	OnMiss   string   `json:"on_miss"`
 	Routes   int      `json:"routes"`
+	Form     string   `json:"form"`     // how it is looked up
 	Counters bool     `json:"counters"` // whether its routes are counted one by one
 	Answered HitState `json:"answered"` // lookups that a route of its own decided
 	Missed   HitState `json:"missed"`
@@ -84,7 +85,7 @@ func (h Hits) Tables() (list []TableState) {
 		if t.Key == policy.BySource {
 			key = "source"
 		}
-		list = append(list, TableState{Name: t.Name, ID: t.ID, Key: key, OnMiss: h.Snapshot.OnMissText(i), Routes: h.Snapshot.Routes(i).Len(),
+		list = append(list, TableState{Name: t.Name, ID: t.ID, Key: key, OnMiss: h.Snapshot.OnMissText(i), Routes: h.Snapshot.Routes(i).Len(), Form: h.Snapshot.Routes(i).Form(),
 			Counters: t.Counters, Answered: h.state(answered), Missed: h.state(missed)})
 	}
 	return list

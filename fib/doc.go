@@ -5,18 +5,25 @@
 // compiles a configuration. [Adjacencies] is the set of neighbours that next hops and on-link destinations lead to;
 // packets refer to them by index.
 //
-// # One structure, two duties
+// # Two forms
 //
-// Today the routing information base (what is updated and listed) and the forwarding structure (what is looked up)
-// are the same balanced routing table, github.com/gaissmai/bart, which holds both families. It answers in 10 to 60 ns
-// up to some thousand routes. A full Internet table needs two to five times that, so compiled array forms will come
-// beside it, for lookup alone; bart stays the base that they are built from, and the twin they are tested against.
+// The routing information base (what is updated, listed and explained) is a balanced routing table,
+// github.com/gaissmai/bart, for both families. It answers in 10 to 60 ns up to some thousand routes, and in 150 to 600 at the
+// size of the Internet's table. For that [Table.Build] makes array forms beside it, one trie for each family (trie.go): DIR-24-8
+// for IPv4, the same continued by 8 bits a step for IPv6. They are looked up a batch at a time (batch.go), by vector
+// instructions where there are any (gather.go), in 3 to 8 and 20 to 40 ns. They come to an [Answer], which routes that
+// differ in nothing but their address share (answers.go). bart stays the base that they are built from, and the twin they are
+// tested against.
+//
+// Narrow entries of 16 bits serve as long as a table has fewer than 32,768 answers and blocks, which halves the memory that
+// lookups touch; a table that outgrows them is built anew with wide ones.
 //
 // # Concurrency
 //
-// A Table has a single writer, which is done with it before the table is published. From then on it is read-only, and
-// any number of readers use it without a lock. A change after that builds another table. Adjacencies are immutable
-// values from the start.
+// A Table has one writer. Without array forms it is read-only from its publication on. With them it may change while it is
+// read through [Table.Array]: each entry is one atomic word, so a lookup comes to the answer of before a change or to that
+// of after it, and what a change leaves unused is used again only after [Table.Reclaim], for which the writer waits until every
+// reader has begun another batch. The base is the writer's alone then. Adjacencies are immutable values from the start.
 //
 // # Beware
 //

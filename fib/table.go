@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/gaissmai/bart"
 )
@@ -19,13 +20,30 @@ type Table struct {
 	name   string
 	length int
 	routes bart.Fast[*leaf]
+	arrays atomic.Pointer[arrays] // nil: lookups are the routes' own
+	spare  []*leaf                // of routes that are gone
 }
 
 // leaf holds the routes of one prefix in the order in which a lookup tries them, as the kernel's fib_alias list:
 // TOS descending, so that the TOS-less routes come last, and the lowest metric first among equals.
 type leaf struct {
 	routes []Route
+	one    [1]Route // where routes begin
+	answer uint32   // their number among the arrays' answers
 }
+
+// newLeaf is a leaf with one route. A leaf that was removed serves again, so that routes that flap leave no garbage.
+func (t *Table) newLeaf(r Route) *leaf {
+	l := &leaf{}
+	if n := len(t.spare); n > 0 {
+		l, t.spare = t.spare[n-1], t.spare[:n-1]
+	}
+	*l = leaf{one: [1]Route{r}}
+	l.routes = l.one[:]
+	return l
+}
+
+const spareMax = 1024
 
 // order is the order of routes within a leaf.
 func order(r *Route, tos uint8, metric uint32) int {
@@ -51,20 +69,23 @@ func (t *Table) Insert(r Route) (replaced bool) {
 	r.Prefix = r.Prefix.Masked()
 	r.Hops = ready(r.Hops)
 
-	old, ok := t.routes.Get(r.Prefix)
+	l, ok := t.routes.Get(r.Prefix)
 	if !ok {
-		t.routes.Insert(r.Prefix, &leaf{routes: []Route{r}})
+		l = t.newLeaf(r)
+		t.routes.Insert(r.Prefix, l)
 		t.length++
+		t.changed(r.Prefix, l, 0)
 		return false
 	}
-	i, replaced := old.search(r.TOS, r.Metric)
+	i, replaced := l.search(r.TOS, r.Metric)
 	if replaced {
-		old.routes[i] = r
-		return true
+		l.routes[i] = r
+	} else {
+		l.routes = slices.Insert(l.routes, i, r)
+		t.length++
 	}
-	old.routes = slices.Insert(old.routes, i, r)
-	t.length++
-	return false
+	t.changed(r.Prefix, l, l.answer)
+	return replaced
 }
 
 // Get returns the route of exactly this prefix, TOS and metric.
@@ -94,12 +115,14 @@ func (t *Table) Delete(prefix netip.Prefix, tos uint8, metric uint32) bool {
 	if !ok {
 		return false
 	}
-	if len(l.routes) == 1 {
+	if l.routes = slices.Delete(l.routes, i, i+1); len(l.routes) == 0 {
 		t.routes.Delete(prefix)
-	} else {
-		l.routes = slices.Delete(l.routes, i, i+1)
 	}
 	t.length--
+	t.changed(prefix, l, l.answer)
+	if len(l.routes) == 0 && len(t.spare) < spareMax {
+		t.spare = append(t.spare, l)
+	}
 	return true
 }
 

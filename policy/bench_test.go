@@ -160,3 +160,43 @@ func BenchmarkCompile(b *testing.B) {
 		l.compile()
 	}
 }
+
+// BenchmarkDecideLargeTable decides by a table of 500,000 routes behind it all, as a tree and with its array forms, for
+// traffic to random ones of them.
+func BenchmarkDecideLargeTable(b *testing.B) {
+	l := newLab(b)
+	l.defaults()
+	main := l.table("main", "0.0.0.0/0 via 198.51.100.9 em1")
+	rng := rand.New(rand.NewPCG(3, 4))
+	seen := map[netip.Prefix]bool{}
+	for len(seen) < 500_000 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(11 + rng.IntN(100)), byte(rng.IntN(256)), byte(rng.IntN(256)), 0}), 16+rng.IntN(9)).Masked()
+		if !seen[p] {
+			seen[p] = true
+			main.Routes = append(main.Routes, fib.Route{Prefix: p, Hops: []fib.NextHop{{Gateway: netip.AddrFrom4([4]byte{198, 51, 100, byte(2 + rng.IntN(50))}), Port: 1, Weight: 1}}})
+		}
+	}
+	tree, arrays := l.compile(), l.compile()
+	if errs := arrays.Promote(); errs != nil {
+		b.Fatal(errs)
+	}
+	keys := make([]packet.Key, 1<<16)
+	for i := range keys {
+		keys[i] = key(b, tree, fmt.Sprintf("iif=em0 src=9.0.0.1 dst=%d.%d.%d.1 sport=%d", 11+rng.IntN(100), rng.IntN(256), rng.IntN(256), 1024+i%4096))
+	}
+	verdicts := make([]Verdict, 64)
+	for _, c := range []struct {
+		name string
+		s    *Snapshot
+	}{{"tree", tree}, {"arrays", arrays}} {
+		b.Run(c.name, func(b *testing.B) {
+			tally, at := c.s.NewTally(), 0
+			b.ReportAllocs()
+			for b.Loop() {
+				c.s.Decide(keys[at:at+64], verdicts, tally)
+				at = (at + 64) % len(keys)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*64), "ns/packet")
+		})
+	}
+}

@@ -1,20 +1,11 @@
 package policy
 
 import (
+	"net/netip"
+
 	"weir/fib"
 	"weir/policy/packet"
 )
-
-// Decide gives each key its verdict: verdicts[i] is the decision on keys[i]. Verdicts must be at least as long as
-// keys. Key.Ingress must be set (see Ingress). The tally, if there is one, counts what matched. It allocates nothing.
-//
-// It runs the specification, packet by packet. A compiled form, whole batch by stage, will take its place.
-func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict, tally *Tally) {
-	verdicts = verdicts[:len(keys)]
-	for i := range keys {
-		s.evaluate(&keys[i], &verdicts[i], tally, nil)
-	}
-}
 
 // Evaluate decides on one packet. It is the specification of what a configuration means: the package comment has
 // the order of its steps. With a trace it records each of them, and the verdict is the same; without, it allocates
@@ -27,28 +18,34 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 
 // evaluate is Evaluate, with the verdict written where it belongs.
 func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
-	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, TOS: k.TOS, Port: None, Rule: None, Table: None, Statement: None, Prefix: NoPrefix}
+	var f flow
+	if s.begin(&f, k, v, tally, t) {
+		s.conclude(&f, v, s.walk(&f, t), t)
+	}
+}
 
+// begin does what comes before the rules, and reports whether they are asked.
+func (s *Snapshot) begin(f *flow, k *packet.Key, v *Verdict, tally *Tally, t *Trace) bool {
+	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, TOS: k.TOS, Port: None, Rule: None, Table: None, Statement: None, Prefix: NoPrefix}
 	source := s.sourceKind(k)
 	class := classify(k, source)
 	t.addresses(class)
 	switch {
 	case class == dstMulticast || class == dstBroadcast:
 		v.Action = Punt
-		return
+		return false
 	case class != addressesFit:
 		v.Action, v.Reason = Drop, packet.Martian
-		return
+		return false
 	}
-
-	var f flow
 	f.fill(s, k)
-	f.tally = tally
-	if len(s.marks.chains) > 0 && k.Ingress != LocalOutput && !s.mark(&f, v, t) {
-		return
-	}
+	f.tally, f.ownSource = tally, source == ownAddress
+	return len(s.marks.chains) == 0 || k.Ingress == LocalOutput || s.mark(f, v, t)
+}
 
-	r := s.walk(&f, t)
+// conclude does what comes after the rules, of which r is the answer.
+func (s *Snapshot) conclude(f *flow, v *Verdict, r result, t *Trace) {
+	k := f.key
 	v.Rule, v.Table = r.rule, r.table
 	if r.route != nil {
 		v.Prefix = uint8(r.route.Prefix.Bits())
@@ -58,8 +55,8 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 		return
 	}
 
-	if source == ownAddress {
-		t.ownSource(&f)
+	if f.ownSource {
+		t.ownSource(f)
 		v.Action, v.Reason = Drop, packet.OwnSource
 		return
 	}
@@ -70,7 +67,7 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 
 	hop := s.hop(r.route, k)
 	t.hop(s, r.route, hop)
-	if s.checksSource && k.Ingress != LocalOutput && !s.reversePath(&f, hop.Port, t) {
+	if s.checksSource && k.Ingress != LocalOutput && !s.reversePath(f, hop.Port, t) {
 		v.Action, v.Reason = Drop, packet.ReversePath
 		return
 	}
@@ -83,7 +80,7 @@ func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 	v.Port = hop.Port
 	// As ip6_forward: not where the packet leaves by the port it came in on, nor for the router's own packets.
 	if k.Family == packet.IPv6 && linkLocal6(&k.Src) && hop.Port != k.Ingress && k.Ingress != LocalOutput {
-		t.scope(&f)
+		t.scope(f)
 		v.refuse(beyondScope, k.Family)
 		return
 	}
@@ -117,7 +114,14 @@ type result struct {
 
 // walk tries the rules in order until one has an answer (fib_rules_lookup in net/core/fib_rules.c).
 func (s *Snapshot) walk(f *flow, t *Trace) result {
-	for i := 0; i < len(s.rules); i++ {
+	r, _ := s.walkFrom(f, 0, false, t)
+	return r
+}
+
+// walkFrom is walk from a rule on. Where it may wait, it stops at a rule that asks a table with array forms, and returns
+// which that is, else -1.
+func (s *Snapshot) walkFrom(f *flow, from int, wait bool, t *Trace) (answer result, at int) {
+	for i := from; i < len(s.rules); i++ {
 		r := &s.rules[i]
 		if r.family != 0 && r.family != f.key.Family {
 			t.skip(r)
@@ -138,21 +142,29 @@ func (s *Snapshot) walk(f *flow, t *Trace) result {
 			}
 			continue
 		case RuleBlackhole:
-			return result{rule: uint16(i), table: None, outcome: blackholed}
+			return result{rule: uint16(i), table: None, outcome: blackholed}, -1
 		case RuleProhibit:
-			return result{rule: uint16(i), table: None, outcome: prohibited}
+			return result{rule: uint16(i), table: None, outcome: prohibited}, -1
 		case RuleUnreachable:
-			return result{rule: uint16(i), table: None, outcome: netUnreachable}
+			return result{rule: uint16(i), table: None, outcome: netUnreachable}, -1
+		}
+		if wait && s.tables[r.Table].routes.HasArrays() {
+			return result{}, i
 		}
 		res := s.lookup(r.Table, f, t)
-		if res.outcome == miss || res.outcome == found && s.suppressed(r, res.route, f, t) {
+		if s.passedOver(r, res, f, t) {
 			continue
 		}
 		res.rule = uint16(i)
-		return res
+		return res, -1
 	}
 	t.exhausted()
-	return result{rule: None, table: None, outcome: noRoute}
+	return result{rule: None, table: None, outcome: noRoute}, -1
+}
+
+// passedOver reports whether the walk goes on behind a rule whose table has come to an answer.
+func (s *Snapshot) passedOver(r *rule, answer result, f *flow, t *Trace) bool {
+	return answer.outcome == miss || answer.outcome == found && s.suppressed(r, answer.route, f, t)
 }
 
 // mismatch returns the first selector that the packet does not meet, or FieldNone if it meets them all.
@@ -177,6 +189,12 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 	if s.linksDown {
 		route, ok = s.standing(tab, route, ok, addr, f.tos, t)
 	}
+	return s.follow(index, f, addr, route, ok, t)
+}
+
+// follow goes on from what a table has found for the address: to what that comes to, or leads to.
+func (s *Snapshot) follow(index uint16, f *flow, addr netip.Addr, route *fib.Route, ok bool, t *Trace) result {
+	tab := &s.tables[index]
 	for ok && route.Action != fib.Throw {
 		t.found(s, tab, route)
 		f.tally.hitRoute(s, route, f)

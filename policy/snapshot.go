@@ -30,6 +30,7 @@ type Snapshot struct {
 	warnings     []*CompileError
 	names        names
 	cells        cells  // of a Tally
+	arrays       bool   // a table has array forms: see Promote
 	consistent   bool   // see ConsistentFragments
 	linux        *Linux // what the kernel is to have of it; nil: nothing
 }

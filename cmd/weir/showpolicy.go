@@ -99,9 +99,9 @@ func marksText(list []appliance.StatementState) string {
 
 func tablesText(tables []appliance.TableState) string {
 	return table(func(row func(...any)) {
-		row("ID", "NAME", "KEY", "ROUTES", "ANSWERED", "MISSED", "LAST ANSWER", "LAST MISS", "ON MISS")
+		row("ID", "NAME", "KEY", "ROUTES", "FORM", "ANSWERED", "MISSED", "LAST ANSWER", "LAST MISS", "ON MISS")
 		for _, t := range tables {
-			row(t.ID, t.Name, t.Key, t.Routes, t.Answered.Packets, t.Missed.Packets, lastHit(t.Answered), lastHit(t.Missed), t.OnMiss)
+			row(t.ID, t.Name, t.Key, t.Routes, t.Form, t.Answered.Packets, t.Missed.Packets, lastHit(t.Answered), lastHit(t.Missed), t.OnMiss)
 		}
 	})
 }

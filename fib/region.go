@@ -1,0 +1,47 @@
+//go:build !race
+
+package fib
+
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// region is zeroed memory outside of the Go heap, which the collector neither scans nor counts. Address space is taken
+// for all of it; a page costs memory once it is written, and until then reads as zeros. It is given back when
+// nothing refers to the region any more, whoever uses its words must therefore hold on to it.
+type region struct {
+	words []uint32
+	huge  bool // the kernel has been asked for huge pages
+}
+
+// blocksMax is how many blocks a trie of 32-bit entries can have: 4 GiB of address space.
+const (
+	blocksMax = 1 << 22
+	tailsMax  = 1 << 22
+)
+
+const hugePage = 2 << 20
+
+// newRegion takes address space for n words. Huge ones serve tables of which every page will be written.
+func newRegion(n int, huge bool) (*region, error) {
+	size := (n*4 + hugePage - 1) &^ (hugePage - 1)
+	all, err := unix.Mmap(-1, 0, size+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("take %d MiB for a table: %w", size>>20, err)
+	}
+	r := &region{}
+	runtime.AddCleanup(r, func(all []byte) { _ = unix.Munmap(all) }, all)
+	skip := -uintptr(unsafe.Pointer(&all[0])) % hugePage
+	aligned := all[skip : skip+uintptr(size)]
+	advice := unix.MADV_NOHUGEPAGE
+	if huge {
+		advice = unix.MADV_HUGEPAGE
+	}
+	r.huge = unix.Madvise(aligned, advice) == nil && huge // EINVAL: a kernel without them
+	r.words = unsafe.Slice((*uint32)(unsafe.Pointer(&aligned[0])), size/4)[:n]
+	return r, nil
+}

@@ -1,0 +1,189 @@
+package fib
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+)
+
+// trie is the array form of one family's prefixes: what a worker looks up. The first 24 bits of an address index the
+// root, every further 8 bits a block of 256 entries (for IPv4 that is DIR-24-8, one block deep). An entry is the
+// answer for all addresses that lead to it, or refers to the block, or the tail, that knows more. So a lookup touches one
+// line for most of the Internet's IPv4 addresses, and two for the rest.
+//
+// One writer changes it in place, entry by entry, each by one atomic store; what an entry refers to is complete before it is
+// stored. A lookup that runs meanwhile thus comes to the answer from before the change or to the one after it. What a
+// change leaves unused may still be read by lookups under way, and is used again after reclaim only.
+//
+// Entry 0 means the answer of the default route, which base has. Nothing is painted for it, so that the pages of a sparse
+// root stay unwritten: they are all the kernel's one page of zeros, and a small table is small.
+type trie struct {
+	narrow bool          // entries of 16 bits: 15 of them the answer or the block
+	bits   uint8         // of an address: 32 or 128
+	base   atomic.Uint32 // answer of the default route
+	root   []uint32      // words, of one entry or, narrow, two
+	blocks []uint32      // the same
+	tails  []tail
+
+	// The writer's.
+	rootRegion, blockRegion, tailRegion *region
+	blockPool, tailPool                 pool
+	items                               []item // scratch
+	owned                               []bool // scratch
+}
+
+// tail stands for a block under which there is one prefix alone: addresses that match it have one answer, all others in
+// reach the other. It saves the blocks of long prefixes that stand alone, which most of an IPv6 table's are.
+type tail struct {
+	key, mask key
+	in, out   uint32
+}
+
+// Entries, in the form that get returns and put takes.
+const (
+	referring = 1 << 31 // to a block, or
+	toTail    = 1 << 30 // with referring: to a tail
+	entryID   = toTail - 1
+)
+
+const (
+	rootBits    = 24
+	narrowLimit = 1 << 15 // answers and blocks of narrow tries
+)
+
+// key is an address with its first bit on top. IPv4 addresses are the upper 32 bits.
+type key struct{ hi, lo uint64 }
+
+func keyOf(a netip.Addr) key {
+	if a.Is4() {
+		b := a.As4()
+		return key{hi: uint64(b[0])<<56 | uint64(b[1])<<48 | uint64(b[2])<<40 | uint64(b[3])<<32}
+	}
+	b := a.As16()
+	var k key
+	for i := range 8 {
+		k.hi, k.lo = k.hi<<8|uint64(b[i]), k.lo<<8|uint64(b[8+i])
+	}
+	return k
+}
+
+// maskOf has the first bits set.
+func maskOf(bits uint8) key {
+	if bits <= 64 {
+		return key{hi: ^(^uint64(0) >> bits)}
+	}
+	return key{^uint64(0), ^(^uint64(0) >> (bits - 64))}
+}
+
+// at is the key's index among the entries of a level: 0 is the root, level n the block behind n steps.
+func (k key) at(level int) uint32 {
+	switch {
+	case level == 0:
+		return uint32(k.hi >> (64 - rootBits))
+	case level < 6: // bytes 3 to 7
+		return uint32(k.hi >> (40 - 8*level) & 0xff)
+	}
+	return uint32(k.lo >> (104 - 8*level) & 0xff)
+}
+
+// levelBits is how many bits of an address lead to an entry of the level.
+func levelBits(level int) uint8 { return uint8(rootBits + 8*level) }
+
+func get(words []uint32, narrow bool, i uint32) uint32 {
+	if !narrow {
+		return atomic.LoadUint32(&words[i])
+	}
+	e := atomic.LoadUint32(&words[i>>1]) >> (i & 1 * 16)
+	return e&(narrowLimit-1) | e&narrowLimit<<16
+}
+
+// put stores an entry. There is one writer, so that the other half of a word cannot change meanwhile.
+func put(words []uint32, narrow bool, i, e uint32) {
+	if narrow {
+		shift := i & 1 * 16
+		half := e&(narrowLimit-1) | e>>16&narrowLimit
+		i >>= 1
+		e = words[i]&^(0xffff<<shift) | half<<shift
+	}
+	atomic.StoreUint32(&words[i], e)
+}
+
+// lookup returns the answer for an address.
+func (t *trie) lookup(k key) uint32 {
+	e := get(t.root, t.narrow, k.at(0))
+	for level := 1; e&referring != 0; level++ {
+		if e&toTail != 0 {
+			e = t.tails[e&entryID].answer(k)
+			break
+		}
+		e = get(t.blocks, t.narrow, e&entryID<<8|k.at(level))
+	}
+	if e == 0 {
+		e = t.base.Load()
+	}
+	return e
+}
+
+func (t *tail) answer(k key) uint32 {
+	if (k.hi^t.key.hi)&t.mask.hi|(k.lo^t.key.lo)&t.mask.lo == 0 {
+		return t.in
+	}
+	return t.out
+}
+
+// newTrie makes an empty trie. Huge pages serve a table that fills the root.
+func newTrie(bits uint8, narrow, huge bool) (*trie, error) {
+	t := &trie{bits: bits, narrow: narrow}
+	root, blocks := 1<<rootBits, blocksMax
+	t.blockPool.limit, t.tailPool.limit = blocksMax, tailsMax
+	if narrow {
+		root, blocks, t.blockPool.limit = root/2, narrowLimit/2, narrowLimit
+	}
+	var err error
+	if t.rootRegion, err = newRegion(root+1, huge); err != nil { // one more: what gathers 16 bits reads 32
+		return nil, err
+	}
+	if t.blockRegion, err = newRegion(blocks*256+1, huge); err != nil {
+		return nil, err
+	}
+	t.root, t.blocks = t.rootRegion.words, t.blockRegion.words
+	if !narrow {
+		if t.tailRegion, err = newRegion(tailsMax*int(tailSize/4), false); err != nil {
+			return nil, err
+		}
+		t.tails = unsafe.Slice((*tail)(unsafe.Pointer(&t.tailRegion.words[0])), tailsMax)
+	}
+	return t, nil
+}
+
+// pool gives out numbers. Those that come back wait until no reader can know them any more.
+type pool struct {
+	next, limit uint32 // next was never given out
+	free        []uint32
+	limbo       []uint32 // given back since the last reclaim
+}
+
+func (p *pool) take() (uint32, bool) {
+	if n := len(p.free); n > 0 {
+		id := p.free[n-1]
+		p.free = p.free[:n-1]
+		return id, true
+	}
+	if p.next == p.limit {
+		return 0, false
+	}
+	p.next++
+	return p.next - 1, true
+}
+
+func (p *pool) give(id uint32) { p.limbo = append(p.limbo, id) }
+
+func (p *pool) reclaim() {
+	p.free = append(p.free, p.limbo...)
+	p.limbo = p.limbo[:0]
+}
+
+// used is how many are given out.
+func (p *pool) used() int { return int(p.next) - len(p.free) - len(p.limbo) }
+
+const tailSize = unsafe.Sizeof(tail{})
