@@ -70,6 +70,11 @@ func compileLinux(r *report, tables []table) *Linux {
 	if m := mainChain(r.policy.Marks); m >= 0 {
 		r.chain(m).warnf("kernel routes: the kernel does not run the marks: there packets keep the mark and the DSCP that they come with, and none is dropped or rejected")
 	}
+	for i := range r.policy.Ports {
+		if p := &r.policy.Ports[i]; p.ReversePath != ReverseOff {
+			r.port(i).warnf("kernel routes: the kernel checks no reverse path by this: that is net.ipv4.conf.%s.rp_filter, which weir leaves alone", p.Name)
+		}
+	}
 	for i := range r.policy.Tables {
 		if t, ok := newLinuxTable(r, i); ok {
 			t.routes = tables[i].routes

@@ -45,6 +45,9 @@ func (g *generator) kernelDescription() *description {
 		d = g.description(nil)
 	}
 	d.KernelRoutes = true
+	for i := range d.Ports {
+		d.Ports[i].ReversePath, d.Ports[i].SourceMark = policy.ReverseOff, false // the kernel's are sysctls, which weir leaves alone
+	}
 	for i := tableMain; i < len(d.Tables); i++ {
 		if g.one(3) {
 			d.Tables[i].OnMiss = pick(g, policy.MissUnreachable, policy.MissProhibit, policy.MissBlackhole)
