@@ -49,6 +49,7 @@ const (
 const (
 	rootBits    = 24
 	narrowLimit = 1 << 15 // answers and blocks of narrow tries
+	wideLimit   = 1 << 22 // blocks, and tails, of others: 4 GiB of address space
 )
 
 // key is an address with its first bit on top. IPv4 addresses are the upper 32 bits.
@@ -134,8 +135,12 @@ func (t *tail) answer(k key) uint32 {
 // newTrie makes an empty trie. Huge pages serve a table that fills the root.
 func newTrie(bits uint8, narrow, huge bool) (*trie, error) {
 	t := &trie{bits: bits, narrow: narrow}
-	root, blocks := 1<<rootBits, blocksMax
-	t.blockPool.limit, t.tailPool.limit = blocksMax, tailsMax
+	root, limit := 1<<rootBits, wideLimit
+	if onHeap {
+		limit = 1 << 13
+	}
+	t.blockPool.limit, t.tailPool.limit = uint32(limit), uint32(limit)
+	blocks := limit
 	if narrow {
 		root, blocks, t.blockPool.limit = root/2, narrowLimit/2, narrowLimit
 	}
@@ -148,10 +153,10 @@ func newTrie(bits uint8, narrow, huge bool) (*trie, error) {
 	}
 	t.root, t.blocks = t.rootRegion.words, t.blockRegion.words
 	if !narrow {
-		if t.tailRegion, err = newRegion(tailsMax*int(tailSize/4), false); err != nil {
+		if t.tailRegion, err = newRegion(limit*int(tailSize/4), false); err != nil {
 			return nil, err
 		}
-		t.tails = unsafe.Slice((*tail)(unsafe.Pointer(&t.tailRegion.words[0])), tailsMax)
+		t.tails = unsafe.Slice((*tail)(unsafe.Pointer(&t.tailRegion.words[0])), limit)
 	}
 	return t, nil
 }
