@@ -90,6 +90,7 @@ var (
 	times  = regexp.MustCompile(`[0-9]+\.?[0-9]* ?ms`)
 	loss   = regexp.MustCompile(`(\|-- \S+)\s+([0-9.]+)%\s+([0-9]+)\s.*`) // mtr: keeps the host, its loss and the number of probes
 	report = regexp.MustCompile(`^(Start:|HOST:).*`)
+	spaces = regexp.MustCompile(` +`)
 	rtt    = regexp.MustCompile(`^rtt .*`)
 )
 
@@ -99,8 +100,9 @@ func timeless(output string) string {
 	for line := range strings.Lines(output) {
 		line = strings.TrimRight(line, " \n")
 		line = report.ReplaceAllString(rtt.ReplaceAllString(loss.ReplaceAllString(line, "$1 $2% of $3"), "rtt"), "$1")
-		line = regexp.MustCompile(`, time `).ReplaceAllString(line, ", ") // of ping's last line
-		lines = append(lines, strings.TrimRight(times.ReplaceAllString(line, "T"), " "))
+		line = regexp.MustCompile(`, time `).ReplaceAllString(line, ", ")      // of ping's last line
+		line = spaces.ReplaceAllString(times.ReplaceAllString(line, "T"), " ") // columns are as wide as the times
+		lines = append(lines, strings.TrimRight(line, " "))
 	}
 	return strings.Join(lines, "\n")
 }
