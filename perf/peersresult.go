@@ -89,8 +89,8 @@ func compare(a, b float64) int {
 
 func newPeersResult(o *PeersOptions) *PeersResult {
 	r := &PeersResult{
-		Started: time.Now(), Machine: thisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
-		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: loadAverage(),
+		Started: time.Now(), Machine: ThisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
+		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: LoadAverage(),
 	}
 	if o.Version != "" {
 		r.Machine.Commit = o.Version
@@ -118,7 +118,7 @@ func (r *PeersResult) peer(p Peer) *PeerResult {
 // finish computes everything that follows from the windows.
 func (r *PeersResult) finish() {
 	r.Elapsed = time.Since(r.Started).Round(time.Second)
-	r.LoadAfter = loadAverage()
+	r.LoadAfter = LoadAverage()
 	r.summarize()
 }
 

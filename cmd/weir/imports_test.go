@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
+	"perf/versus":   {"perf"},
 	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
 }
 
@@ -95,7 +96,7 @@ func check(t *testing.T, file, room string, allowed []string, imported string) {
 	isTest := strings.HasSuffix(file, "_test.go")
 	if other, ok := strings.CutPrefix(imported, "weir/"); ok {
 		self := other == room // an external test package imports its own
-		lab := isTest && (other == "perf/lab" || room == "cmd/weir")
+		lab := isTest && (other == "perf/lab" || other == "perf/versus" || room == "cmd/weir")
 		if !self && !lab && !slices.Contains(allowed, other) {
 			t.Errorf("%s: %s may not import %s", file, room, other)
 		}
