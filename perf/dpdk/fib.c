@@ -51,7 +51,7 @@ static int create(int four, size_t routes)
 		return fib ? 2 : 0;
 	}
 	struct rte_fib6_conf c = {.type = RTE_FIB6_TRIE, .default_nh = NO_ROUTE, .max_routes = routes,
-		.trie = {.nh_sz = RTE_FIB6_TRIE_4B, .num_tbl8 = 1 << 17}};
+		.trie = {.nh_sz = RTE_FIB6_TRIE_4B, .num_tbl8 = 1 << 18}};
 
 	fib6 = rte_fib6_create("fib6", SOCKET_ID_ANY, &c);
 	return fib6 ? 4 : 0;
