@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,12 +20,14 @@ type Peer string
 // Peers.
 const (
 	Weir   Peer = "weir"
+	Plain  Peer = "plain"  // weir with one route, without rules and marks: what its load costs
 	Floor  Peer = "floor"  // the least that a forwarder over AF_XDP can do
+	XDP    Peer = "xdp"    // an XDP program that asks Linux's tables: what there is no stack in between for
 	Kernel Peer = "kernel" // Linux's own forwarding
 )
 
 // startTimeout is how long a peer may take to be ready.
-const startTimeout = 20 * time.Second
+const startTimeout = 60 * time.Second
 
 // Rate and length of the trial that shows that a peer forwards at all.
 const (
@@ -57,11 +60,27 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 	case Kernel:
 		err = t.forwardInKernel(true)
 		r.stops = append(r.stops, func() error { return t.forwardInKernel(false) })
+	case XDP:
+		if err = t.forwardInKernel(true); err != nil { // else the tables have no answers
+			break
+		}
+		r.stops = append(r.stops, func() error { return t.forwardInKernel(false) })
+		var stop func() error
+		if stop, err = t.routeInXDP(); err == nil {
+			r.stops = append(r.stops, stop)
+		}
 	case Floor:
 		err = r.startProcess(ctx, o.floorCommand(t))
-	case Weir:
+	case Weir, Plain:
+		load := &o.Load
+		if peer == Plain {
+			load = &Load{}
+			if o.Load.Routes != nil {
+				load.Routes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+			}
+		}
 		var command []string
-		if command, err = r.weirCommand(o); err == nil {
+		if command, err = r.weirCommand(o, load); err == nil {
 			err = r.startProcess(ctx, command)
 		}
 	default:
@@ -138,14 +157,14 @@ func (o *PeersOptions) floorCommand(t *testbed) []string {
 }
 
 // weirCommand writes a configuration and is `weir run` with it.
-func (r *running) weirCommand(o *PeersOptions) ([]string, error) {
+func (r *running) weirCommand(o *PeersOptions, load *Load) ([]string, error) {
 	dir, err := os.MkdirTemp("", "weir-perf-")
 	if err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	r.stops = append(r.stops, func() error { return os.RemoveAll(dir) })
 	config := filepath.Join(dir, "weir.yaml")
-	if err := os.WriteFile(config, []byte(r.bed.configuration()), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(r.bed.configuration(load)), 0o600); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	return []string{
@@ -155,7 +174,7 @@ func (r *running) weirCommand(o *PeersOptions) ([]string, error) {
 }
 
 // configuration is the kernel's own, in weir's words.
-func (t *testbed) configuration() string {
+func (t *testbed) configuration(load *Load) string {
 	return fmt.Sprintf(`version: 1
 system: {workers: [%d]}
 ports:
@@ -163,10 +182,8 @@ ports:
   %s: {addresses: [%s]}
 neighbors:
 - {address: %s, port: %s, mac: "%s"}
-tables:
-  main: {routes: [{to: %s, via: %s}]}
-`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
-		flowPrefix, sinkAddress)
+%s`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
+		load.configuration(sinkAddress))
 }
 
 // stop takes the peer out again, last thing first.

@@ -16,6 +16,7 @@ type PeersResult struct {
 	Window      time.Duration
 	Sizes       string
 	Flows       string
+	Load        string
 	Common      float64 // the rate at which costs are compared, packets per second
 	LossRatio   float64 // up to which a window counts as one of low loss
 	Yields      bool    // the receive threads run below the worker, instead of beside it
@@ -90,7 +91,7 @@ func compare(a, b float64) int {
 func newPeersResult(o *PeersOptions) *PeersResult {
 	r := &PeersResult{
 		Started: time.Now(), Machine: ThisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
-		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: LoadAverage(),
+		Sizes: o.Sizes.String(), Flows: flowsText(o), Load: o.Load.String(), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: LoadAverage(),
 	}
 	if o.Version != "" {
 		r.Machine.Commit = o.Version
