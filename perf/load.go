@@ -2,6 +2,7 @@ package perf
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -138,6 +139,9 @@ func loadSource(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(64 + i>>8), byte(i), 0}), 24)
 }
 
+// routesFile is where the routes are, beside the configuration.
+const routesFile = "routes"
+
 // configuration is the load in weir's words, to follow the ports and neighbours of a file.
 func (l *Load) configuration(gateway netip.Addr) string {
 	var b strings.Builder
@@ -153,10 +157,22 @@ func (l *Load) configuration(gateway netip.Addr) string {
 	for i := range l.Rules {
 		fmt.Fprintf(&b, "- {name: r%d, priority: %d, from: %s, lookup: elsewhere}\n", i, 1+i, loadSource(i))
 	}
-	b.WriteString("tables:\n  elsewhere: {id: 100, routes: [{to: default, type: blackhole}]}\n  main:\n    routes:\n")
-	fmt.Fprintf(&b, "    - {to: %s, via: %s}\n", flowPrefix, gateway)
-	for _, p := range l.Routes {
-		fmt.Fprintf(&b, "    - {to: %s, via: %s}\n", p, gateway)
+	b.WriteString("tables:\n")
+	if l.Rules > 0 {
+		b.WriteString("  elsewhere: {id: 100, routes: [{to: default, type: blackhole}]}\n")
+	}
+	fmt.Fprintf(&b, "  main:\n    routes: [{to: %s, via: %s}]\n", flowPrefix, gateway)
+	if len(l.Routes) > 0 {
+		fmt.Fprintf(&b, "    routes-file: %s\n", routesFile)
 	}
 	return b.String()
+}
+
+// routes are those of the routes-file.
+func (l *Load) routes(gateway netip.Addr) []byte {
+	var b bytes.Buffer
+	for _, p := range l.Routes {
+		fmt.Fprintf(&b, "%s via %s\n", p, gateway)
+	}
+	return b.Bytes()
 }

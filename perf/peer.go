@@ -167,6 +167,9 @@ func (r *running) weirCommand(o *PeersOptions, load *Load) ([]string, error) {
 	if err := os.WriteFile(config, []byte(r.bed.configuration(load)), 0o600); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, routesFile), load.routes(sinkAddress), 0o600); err != nil {
+		return nil, fmt.Errorf("write routes: %w", err)
+	}
 	return []string{
 		o.Binary, "run", "-c", config, "--control", filepath.Join(dir, "control.sock"), "--state-dir", dir,
 		"--idle-spin", o.IdleSpin.String(),
