@@ -66,6 +66,7 @@ peers: need-root build ## weir beside the I/O floor, XDP and the kernel, on one 
 
 TABLE   ?= $$($(GO) list -m -f '{{.Dir}}' github.com/gaissmai/bart)/internal/tests/testdata/prefixes.txt.gz
 WINDOW  ?= 500ms
+bench-peers: ROUNDS = 9
 bench-peers: need-root build ## the same with rules, marks, and the Internet's table to carry, into RESULTS/peers*.md (root)
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers
 	for rules in 100 1000 4000; do \
