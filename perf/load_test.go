@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -118,4 +119,22 @@ func TestRefusedRoutes(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "20.0.0.0/8") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// TestPeersTestpmd has DPDK's forwarder in the router's place, where it is installed.
+func TestPeersTestpmd(t *testing.T) {
+	needTwoCPUs(t)
+	if _, err := exec.LookPath(testpmdProgram); err != nil {
+		t.Skip(err)
+	}
+	r, err := Peers(t.Context(), PeersOptions{
+		Peers: []Peer{Testpmd}, Rounds: 1, Window: 50 * time.Millisecond, Rates: []float64{20e3}, Common: 10e3,
+	})
+	check(t, err)
+	for _, w := range r.Peers[0].Turns[0].Windows {
+		if w.Counted == 0 || w.Counted > w.Sent || w.Worker <= 0 {
+			t.Errorf("%+v", w)
+		}
+	}
+	nothingLeft(t)
 }

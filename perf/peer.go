@@ -19,11 +19,12 @@ type Peer string
 
 // Peers.
 const (
-	Weir   Peer = "weir"
-	Plain  Peer = "plain"  // weir with one route, without rules and marks: what its load costs
-	Floor  Peer = "floor"  // the least that a forwarder over AF_XDP can do
-	XDP    Peer = "xdp"    // an XDP program that asks Linux's tables: what there is no stack in between for
-	Kernel Peer = "kernel" // Linux's own forwarding
+	Weir    Peer = "weir"
+	Plain   Peer = "plain"   // weir with one route, without rules and marks: what its load costs
+	Floor   Peer = "floor"   // the least that a forwarder over AF_XDP can do
+	Testpmd Peer = "testpmd" // DPDK's least forwarder over AF_XDP, where it is installed
+	XDP     Peer = "xdp"     // an XDP program that asks Linux's tables: what there is no stack in between for
+	Kernel  Peer = "kernel"  // Linux's own forwarding
 )
 
 // startTimeout is how long a peer may take to be ready.
@@ -60,6 +61,8 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 	case Kernel:
 		err = t.forwardInKernel(true)
 		r.stops = append(r.stops, func() error { return t.forwardInKernel(false) })
+	case Testpmd:
+		err = r.startTestpmd(ctx, o)
 	case XDP:
 		if err = t.forwardInKernel(true); err != nil { // else the tables have no answers
 			break
@@ -130,6 +133,11 @@ func (r *running) startProcess(ctx context.Context, command []string) error {
 			return err
 		}
 	}
+	return r.raise()
+}
+
+// raise makes the process's worker urgent.
+func (r *running) raise() (err error) {
 	if r.worker, err = threadsOn(r.process.PID(), r.bed.cpu); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"time"
 )
@@ -44,10 +45,11 @@ func (o *PeersOptions) complete() error {
 		o.FloorCommand = []string{o.Binary, "perf", "floor"}
 	}
 	if o.Peers == nil {
-		o.Peers = []Peer{Weir, Floor, XDP, Kernel}
-		if !o.Load.empty() {
-			o.Peers = []Peer{Weir, Plain, Floor, XDP, Kernel}
-		}
+		o.Peers = []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}
+		_, err := exec.LookPath(testpmdProgram)
+		o.Peers = slices.DeleteFunc(o.Peers, func(p Peer) bool {
+			return p == Plain && o.Load.empty() || p == Testpmd && err != nil
+		})
 	}
 	if o.Sizes == nil {
 		o.Sizes = Sizes{sizeMin}
@@ -77,7 +79,7 @@ func (o *PeersOptions) complete() error {
 		errs = append(errs, fmt.Errorf("%d addresses, %d ports: must be 1 to 2^24, 1 to 2^15", o.Addresses, o.Ports))
 	}
 	for _, p := range o.Peers {
-		if all := []Peer{Weir, Plain, Floor, XDP, Kernel}; !slices.Contains(all, p) {
+		if all := []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}; !slices.Contains(all, p) {
 			errs = append(errs, fmt.Errorf("peer %q: must be among %v", p, all))
 		}
 	}

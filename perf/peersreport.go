@@ -77,6 +77,8 @@ func (r *PeersResult) headline() string {
 				ratio.Best.Median, ratio.CostCommon.Median)
 		case Plain:
 			text += fmt.Sprintf(", %.2f of the CPU time per packet that it takes with one route and no rules", 1/ratio.CostBest.Median)
+		case Testpmd:
+			text += fmt.Sprintf(", %.2f of DPDK's testpmd over AF_XDP", ratio.Best.Median)
 		case XDP:
 			text += fmt.Sprintf(", %.2f of an XDP program that asks the kernel's tables", ratio.Best.Median)
 		case Kernel:

@@ -21,7 +21,7 @@ type perfPeersCommand struct {
 	Rules    int           `placeholder:"N" help:"Rules that the routers have, none of which matches."`
 	Marks    int           `placeholder:"N" help:"Mark statements that weir has, none of which matches."`
 	Routes   string        `placeholder:"N|FILE" help:"Routes: a number of random ones, or a file with a prefix a line (.gz too)."`
-	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, xdp and kernel that take part (all; plain is weir without rules, marks and routes)."`
+	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, testpmd, xdp and kernel that take part (all; plain is weir without rules, marks and routes)."`
 	IdleSpin time.Duration `default:"20us" help:"How long weir and the floor may spin before they sleep (${default})."`
 	Yields   bool          `help:"Leave the ports' receive threads at nice 0, below the worker."`
 	Out      string        `placeholder:"NAME" help:"Write NAME.md and NAME.json into --dir too."`
