@@ -30,6 +30,8 @@ type dpdkFamily struct {
 	routes []Route
 	peer   *versus.Peer
 	table  *Table
+	kernel *versus.Kernel          // IPv4 only
+	lists  [][]netip.Addr          // by kind
 	v4     [][][BatchMax]uint32    // by kind
 	v6     [][][4][BatchMax]uint32 // by kind
 
@@ -53,6 +55,7 @@ func TestAgainstDPDK(t *testing.T) {
 	lookups := make([]map[string]versus.Spread, len(families))
 	for i, f := range families {
 		f.sameAnswers(t, "before the updates")
+		f.sameAsKernel(t)
 		lookups[i] = f.compareLookups(t)
 	}
 	changes := make([]updates, len(families))
@@ -87,18 +90,26 @@ func newDPDKFamily(t *testing.T, four bool) *dpdkFamily {
 	rng := rand.New(rand.NewPCG(1, 2))
 	prefixes, _ := internetPrefixes()
 	var records []byte
+	var own []netip.Prefix
+	var hops []int
 	for _, p := range prefixes {
 		if hop := rng.IntN(64); p.Addr().Is4() == four {
 			f.routes = append(f.routes, internetRoute(p, hop))
 			records = append(records, record(p, false, hop)...)
+			own, hops = append(own, p), append(hops, hop)
 		}
+	}
+	if four {
+		f.kernel = versus.NewKernel(t, own, hops, trafficSize)
 	}
 	args := []string{"6", writeFile(t, dir, "routes", records)}
 	if four {
 		args[0] = "4"
 	}
 	for _, kind := range trafficKinds {
-		args = append(args, writeFile(t, dir, kind, f.addTraffic(traffic(kind, four, trafficSize))))
+		list := traffic(kind, four, trafficSize)
+		f.lists = append(f.lists, list)
+		args = append(args, writeFile(t, dir, kind, f.addTraffic(list)))
 	}
 	f.peer = versus.Start(t, *dpdkProgram, args...)
 	var word string
@@ -163,12 +174,6 @@ const noRoute = 1000
 
 // sameAnswers compares the next hops of every address.
 func (f *dpdkFamily) sameAnswers(t *testing.T, when string) {
-	hopOf := map[netip.Addr]uint16{}
-	for i, hops := range internetHops {
-		for j := range hops {
-			hopOf[internetHops[i][j][0].Gateway] = uint16(j)
-		}
-	}
 	array, _ := f.table.Array()
 	for kind, name := range trafficKinds {
 		for _, vectors := range []string{"scalar", "avx512"} {
@@ -185,13 +190,12 @@ func (f *dpdkFamily) sameAnswers(t *testing.T, when string) {
 				f.lookup(array, kind, b, &found)
 				answers := array.Answers()
 				for i, id := range found {
-					ours := uint16(noRoute)
-					if r, ok := answers[id].Route(0); ok {
-						ours = hopOf[r.Hops[0].Gateway]
-					} else {
+					ours := hopOf(answers[id])
+					if ours == versus.NoRoute {
 						misses++
+						ours = noRoute
 					}
-					if ours != binary.NativeEndian.Uint16(theirs[2*(b*BatchMax+i):]) {
+					if uint16(ours) != binary.NativeEndian.Uint16(theirs[2*(b*BatchMax+i):]) {
 						differ++
 					}
 				}
@@ -199,6 +203,40 @@ func (f *dpdkFamily) sameAnswers(t *testing.T, when string) {
 			if differ > 0 || misses == trafficSize {
 				t.Errorf("IPv4 %v, %s, DPDK %s, %s: %d of %d answers differ, %d without a route", f.four, name, vectors, when, differ, trafficSize, misses)
 			}
+		}
+	}
+}
+
+// hopOf is the number of the next hop that an answer comes to.
+func hopOf(a *Answer) int {
+	if r, ok := a.Route(0); ok {
+		return slices.IndexFunc(internetHops[r.Prefix.Addr().BitLen()/128][:], func(hops []NextHop) bool { return hops[0].Gateway == r.Hops[0].Gateway })
+	}
+	return versus.NoRoute
+}
+
+// sameAsKernel compares the next hops of every address with the kernel's.
+func (f *dpdkFamily) sameAsKernel(t *testing.T) {
+	if f.kernel == nil {
+		return
+	}
+	array, _ := f.table.Array()
+	for kind, name := range trafficKinds {
+		f.kernel.Use(f.lists[kind])
+		f.kernel.Lookup()
+		theirs := f.kernel.Answers()
+		differ := 0
+		var found Found
+		for b := range trafficSize / BatchMax {
+			f.lookup(array, kind, b, &found)
+			for i, id := range found {
+				if ours := hopOf(array.Answers()[id]); ours != theirs[b*BatchMax+i] {
+					differ++
+				}
+			}
+		}
+		if differ > 0 {
+			t.Errorf("%s, kernel: %d of %d answers differ", name, differ, trafficSize)
 		}
 	}
 }
@@ -211,11 +249,17 @@ func (f *dpdkFamily) compareLookups(t *testing.T) map[string]versus.Spread {
 	array, _ := f.table.Array()
 	took := map[string]versus.Spread{}
 	turns := []string{"weir", "scalar", "avx512"}
+	if f.kernel != nil {
+		turns = append(turns, "kernel")
+	}
 	for range *dpdkRounds {
 		for kind, name := range trafficKinds {
 			for _, who := range turns {
 				var ns int64
-				if who == "weir" {
+				if who == "kernel" {
+					f.kernel.Use(f.lists[kind])
+					ns = passes * f.kernel.Lookup() // which takes long enough
+				} else if who == "weir" {
 					var found Found
 					ns = versus.ThreadTime()
 					for range passes {

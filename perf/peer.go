@@ -59,15 +59,13 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 	}()
 	switch peer {
 	case Kernel:
-		err = t.forwardInKernel(true)
-		r.stops = append(r.stops, func() error { return t.forwardInKernel(false) })
+		err = r.useKernel()
 	case Testpmd:
 		err = r.startTestpmd(ctx, o)
 	case XDP:
-		if err = t.forwardInKernel(true); err != nil { // else the tables have no answers
+		if err = r.useKernel(); err != nil { // else the tables have no answers
 			break
 		}
-		r.stops = append(r.stops, func() error { return t.forwardInKernel(false) })
 		var stop func() error
 		if stop, err = t.routeInXDP(); err == nil {
 			r.stops = append(r.stops, stop)
@@ -99,6 +97,12 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 		return nil, err
 	}
 	return r, nil
+}
+
+// useKernel has the kernel forward, by neighbours that a router which was here before may have taken along.
+func (r *running) useKernel() error {
+	r.stops = append(r.stops, func() error { return r.bed.forwardInKernel(false) })
+	return errors.Join(r.bed.addNeighbors(), r.bed.forwardInKernel(true))
 }
 
 // startProcess starts a program in the router's namespace, waits until it is ready, and makes its worker urgent.

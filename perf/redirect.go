@@ -10,9 +10,6 @@ import (
 // routeInXDP puts the kernel's own fast way into the router's place: an XDP program at its first port, which asks the kernel's
 // tables. It returns how to take it out again.
 func (t *testbed) routeInXDP() (stop func() error, err error) {
-	if err := t.addNeighbors(); err != nil { // a router that was here before may have taken them along
-		return nil, err
-	}
 	var objects redirectObjects
 	if err := loadRedirectObjects(&objects, nil); err != nil {
 		return nil, fmt.Errorf("load router in XDP: %w", err)

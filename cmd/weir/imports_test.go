@@ -27,14 +27,14 @@ var rooms = map[string][]string{
 	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
-	"perf/versus":   {"perf"},
+	"perf/versus":   {"perf", "perf/lab"},
 	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
 var keepers = map[string][]string{
 	"github.com/asavie/xdp":               {"rings"},
-	"github.com/cilium/ebpf":              {"rings", "rings/steer", "perf"},
+	"github.com/cilium/ebpf":              {"rings", "rings/steer", "perf", "perf/versus"},
 	"github.com/gaissmai/bart":            {"fib"},
 	"github.com/goccy/go-yaml":            {"mgmt"},
 	"github.com/mmcloughlin/avo":          {"fib/asm"},
