@@ -60,12 +60,16 @@ const (
 	triesMax  = 3
 )
 
+// Where others have the router's core all the time, nothing comes through. That says nothing about the peer, unless it is so
+// nothingMax times in a row.
+const nothingMax = 20
+
 // quietWindow is window, again if need be.
 func (r *running) quietWindow(ctx context.Context, rate float64, d time.Duration) (best Window, err error) {
 	for try := 1; try <= triesMax; try++ {
 		w, err := r.window(ctx, rate, d)
-		if errors.Is(err, errNothing) && try < triesMax { // others had the core all the time
-			continue
+		for again := 0; errors.Is(err, errNothing) && again < nothingMax; again++ {
+			w, err = r.window(ctx, rate, d)
 		}
 		if err != nil {
 			return w, err
