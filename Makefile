@@ -1,11 +1,11 @@
-# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang) and `image` (buildah or docker).
+# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang), `bench-fib` and `bench-acl` (DPDK), and `container` (buildah or docker).
 
 GO      ?= go
 BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench peers container install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-peers peers container install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -47,8 +47,34 @@ fuzz: ## run every fuzz target for FUZZTIME (60s)
 bench: ## the benchmarks of the packages
 	$(GO) test -buildvcs=false -run '^$$' -bench . ./fib ./policy/... ./rings ./appliance
 
-peers: need-root build ## weir beside the I/O floor and the kernel, on one testbed (root)
+# Programs of DPDK's (Debian: libdpdk-dev, pkg-config, gcc) take turns with weir's packages.
+bin/dpdk-%: perf/dpdk/%.c perf/dpdk/peer.h
+	@pkg-config --exists libdpdk || { echo "This compares with DPDK: install libdpdk-dev, pkg-config and a C compiler."; exit 1; }
+	@mkdir -p bin
+	$(CC) -O2 -g -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) -o $@ $< -Wl,--as-needed -lrte_fib -lrte_acl -lrte_eal
+
+ROUNDS  ?= 21
+RESULTS ?= $(CURDIR)/perf/results
+bench-fib: need-root bin/dpdk-fib ## forwarding tables beside DPDK's, into RESULTS/fib.md (root, libdpdk-dev)
+	$(GO) test -buildvcs=false -count 1 -run '^TestAgainstDPDK$$' ./fib -args -dpdk $(CURDIR)/bin/dpdk-fib -dpdk.rounds $(ROUNDS) -dpdk.page $(RESULTS)/fib.md
+
+bench-acl: need-root bin/dpdk-acl ## rules beside DPDK's classifier, into RESULTS/acl.md (root, libdpdk-dev)
+	$(GO) test -buildvcs=false -count 1 -timeout 30m -run '^TestAgainstDPDK$$' ./policy -args -dpdk $(CURDIR)/bin/dpdk-acl -dpdk.rounds $(ROUNDS) -dpdk.page $(RESULTS)/acl.md
+
+peers: need-root build ## weir beside the I/O floor, XDP and the kernel, on one testbed (root)
 	$(BIN) perf peers
+
+TABLE   ?= $$($(GO) list -m -f '{{.Dir}}' github.com/gaissmai/bart)/internal/tests/testdata/prefixes.txt.gz
+WINDOW  ?= 500ms
+bench-peers: ROUNDS = 9
+bench-peers: need-root build ## the same with rules, marks, and the Internet's table to carry, into RESULTS/peers*.md (root)
+	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers
+	for rules in 100 1000 4000; do \
+		$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-rules-$$rules --rules $$rules || exit 1; \
+	done
+	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-policy --rules 4000 --marks 1000 --peers weir,plain,floor
+	@ln -sf "$(TABLE)" bin/internet.gz
+	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-table --routes bin/internet.gz
 
 container: ## build the container image with docker or buildah
 	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi

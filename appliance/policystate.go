@@ -85,7 +85,7 @@ func (h Hits) Tables() (list []TableState) {
 		if t.Key == policy.BySource {
 			key = "source"
 		}
-		list = append(list, TableState{Name: t.Name, ID: t.ID, Key: key, OnMiss: h.Snapshot.OnMissText(i), Routes: h.Snapshot.Routes(i).Len(), Form: h.Snapshot.Routes(i).Form(),
+		list = append(list, TableState{Name: t.Name, ID: t.ID, Key: key, OnMiss: h.Snapshot.OnMissText(i), Routes: h.Snapshot.Routes(i).Len(), Form: h.Snapshot.Form(i),
 			Counters: t.Counters, Answered: h.state(answered), Missed: h.state(missed)})
 	}
 	return list

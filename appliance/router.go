@@ -180,7 +180,7 @@ func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
 	if err := r.openQueues(s); err != nil {
 		return err
 	}
-	for _, err := range snap.Promote() { // its lookups are slower, and right
+	for _, err := range s.snap.Promote() { // its lookups are slower, and right
 		r.log.Warn("table without array forms", zap.Error(err))
 	}
 	r.prepared = s

@@ -1,12 +1,12 @@
 // Package perf measures routers.
 //
 // [Peers] puts weir beside what it should be judged by on one machine: the I/O floor, which is the least that a
-// forwarder over AF_XDP can do ([RunFloor]), and the kernel's own forwarding. All three stand in the same place of the
-// same testbed and take turns:
+// forwarder over AF_XDP can do ([RunFloor]), an XDP program that asks the kernel's tables, and the kernel's own forwarding.
+// They may be given rules and routes to carry ([Load]). All stand in the same place of the same testbed and take turns:
 //
 //	core 0                    core 1                                  core 1, in softirq
 //	┌──────────┐  veth   ┌────────────────────────────────┐  veth   ┌───────────┐
-//	│ generator├────────►│ em0   weir, floor, kernel   em1├────────►│ counter   │
+//	│ generator├────────►│ em0   weir, floor, …        em1├────────►│ counter   │
 //	│ (BPF)    │         │                                │         │ (XDP)     │
 //	└──────────┘         └────────────────────────────────┘         └───────────┘
 //

@@ -5,3 +5,4 @@ package perf
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel generator bpf/generator.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel counter bpf/counter.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel redirect bpf/redirect.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3

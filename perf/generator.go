@@ -22,9 +22,10 @@ type stream struct {
 	src, dst  net.HardwareAddr
 	from      netip.Addr // source address
 	to        netip.Addr // first destination
-	addresses int        // destinations, consecutive
-	ports     int        // source ports, consecutive
-	port      uint16     // destination port: what the counter knows the stream by
+	addresses int        // destinations, consecutive; or, where they are listed, as many as are
+	listed    []netip.Addr
+	ports     int    // source ports, consecutive
+	port      uint16 // destination port: what the counter knows the stream by
 	sizes     Sizes
 	cpu       int // that it runs on
 }
@@ -91,10 +92,35 @@ func newGenerator(host *lab.Host, s stream) (*generator, error) {
 		largest = max(largest, size-fcsLen)
 	}
 	g.set.SizeMax, g.frame = uint16(largest), make([]byte, largest)
-	if err := loadGeneratorObjects(&g.objects, nil); err != nil {
+	if err := g.load(); err != nil {
 		return nil, fmt.Errorf("load generator: %w", err)
 	}
 	return g, nil
+}
+
+func (g *generator) load() error {
+	spec, err := loadGenerator()
+	if err != nil {
+		return err
+	}
+	list := g.stream.listed
+	spec.Maps["destinations"].MaxEntries = uint32(max(1, len(list)))
+	if err := spec.LoadAndAssign(&g.objects, nil); err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	g.set.Listed, g.set.Addresses, g.set.Flows = 1, uint32(len(list)), uint32(len(list)*g.stream.ports)
+	keys, values := make([]uint32, len(list)), make([]uint32, len(list))
+	for i, a := range list {
+		keys[i], values[i] = uint32(i), number(a)
+	}
+	_, err = g.objects.Destinations.BatchUpdate(keys, values, nil)
+	if err != nil {
+		return errors.Join(err, g.objects.Close())
+	}
+	return nil
 }
 
 // offered is what a generator has sent.

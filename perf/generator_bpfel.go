@@ -19,6 +19,7 @@ type generatorSettings struct {
 	Flows        uint32
 	Addresses    uint32
 	FirstAddress uint32
+	Listed       uint32
 	Source       uint32
 	FirstPort    uint16
 	Port         uint16
@@ -27,6 +28,7 @@ type generatorSettings struct {
 	Sizes        uint16
 	SizeMax      uint16
 	Size         [64]uint16
+	_            [4]byte
 	Interval     uint64
 	Burst        uint64
 	Limit        uint64
@@ -48,9 +50,10 @@ type generatorState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	generatorProgGenerate = "generate"
-	generatorVarSettings  = "settings"
-	generatorVarState     = "state"
+	generatorMapDestinations = "destinations"
+	generatorProgGenerate    = "generate"
+	generatorVarSettings     = "settings"
+	generatorVarState        = "state"
 )
 
 // loadGenerator returns the embedded CollectionSpec for generator.
@@ -102,6 +105,7 @@ type generatorProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type generatorMapSpecs struct {
+	Destinations *ebpf.MapSpec `ebpf:"destinations"`
 }
 
 // generatorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -132,10 +136,13 @@ func (o *generatorObjects) Close() error {
 //
 // It can be passed to loadGeneratorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type generatorMaps struct {
+	Destinations *ebpf.Map `ebpf:"destinations"`
 }
 
 func (m *generatorMaps) Close() error {
-	return _GeneratorClose()
+	return _GeneratorClose(
+		m.Destinations,
+	)
 }
 
 // generatorVariables contains all global variables after they have been loaded into the kernel.

@@ -23,7 +23,8 @@ type Machine struct {
 	Commit string // of weir
 }
 
-func thisMachine() Machine {
+// ThisMachine is the one that the program runs on.
+func ThisMachine() Machine {
 	m := Machine{
 		Cores: runtime.NumCPU(), Driver: "veth, XDP in the driver, AF_XDP in copy mode",
 		Go: runtime.Version(), Commit: commit(), CPU: cpuModel(),
@@ -70,8 +71,8 @@ func commit() string {
 	return strings.TrimSpace(string(out)) + " (checked out)"
 }
 
-// loadAverage is the number of runnable threads, averaged over a minute; 0 where the kernel does not tell.
-func loadAverage() (load float64) {
+// LoadAverage is the number of runnable threads, averaged over a minute; 0 where the kernel does not tell.
+func LoadAverage() (load float64) {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err == nil {
 		_, _ = fmt.Sscan(string(text), &load)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,13 +19,16 @@ type Peer string
 
 // Peers.
 const (
-	Weir   Peer = "weir"
-	Floor  Peer = "floor"  // the least that a forwarder over AF_XDP can do
-	Kernel Peer = "kernel" // Linux's own forwarding
+	Weir    Peer = "weir"
+	Plain   Peer = "plain"   // weir with one route, without rules and marks: what its load costs
+	Floor   Peer = "floor"   // the least that a forwarder over AF_XDP can do
+	Testpmd Peer = "testpmd" // DPDK's least forwarder over AF_XDP, where it is installed
+	XDP     Peer = "xdp"     // an XDP program that asks Linux's tables: what there is no stack in between for
+	Kernel  Peer = "kernel"  // Linux's own forwarding
 )
 
 // startTimeout is how long a peer may take to be ready.
-const startTimeout = 20 * time.Second
+const startTimeout = 60 * time.Second
 
 // Rate and length of the trial that shows that a peer forwards at all.
 const (
@@ -55,13 +59,29 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 	}()
 	switch peer {
 	case Kernel:
-		err = t.forwardInKernel(true)
-		r.stops = append(r.stops, func() error { return t.forwardInKernel(false) })
+		err = r.useKernel()
+	case Testpmd:
+		err = r.startTestpmd(ctx, o)
+	case XDP:
+		if err = r.useKernel(); err != nil { // else the tables have no answers
+			break
+		}
+		var stop func() error
+		if stop, err = t.routeInXDP(); err == nil {
+			r.stops = append(r.stops, stop)
+		}
 	case Floor:
 		err = r.startProcess(ctx, o.floorCommand(t))
-	case Weir:
+	case Weir, Plain:
+		load := &o.Load
+		if peer == Plain {
+			load = &Load{}
+			if o.Load.Routes != nil {
+				load.Routes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+			}
+		}
 		var command []string
-		if command, err = r.weirCommand(o); err == nil {
+		if command, err = r.weirCommand(o, load); err == nil {
 			err = r.startProcess(ctx, command)
 		}
 	default:
@@ -77,6 +97,12 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 		return nil, err
 	}
 	return r, nil
+}
+
+// useKernel has the kernel forward, by neighbours that a router which was here before may have taken along.
+func (r *running) useKernel() error {
+	r.stops = append(r.stops, func() error { return r.bed.forwardInKernel(false) })
+	return errors.Join(r.bed.addNeighbors(), r.bed.forwardInKernel(true))
 }
 
 // startProcess starts a program in the router's namespace, waits until it is ready, and makes its worker urgent.
@@ -111,6 +137,11 @@ func (r *running) startProcess(ctx context.Context, command []string) error {
 			return err
 		}
 	}
+	return r.raise()
+}
+
+// raise makes the process's worker urgent.
+func (r *running) raise() (err error) {
 	if r.worker, err = threadsOn(r.process.PID(), r.bed.cpu); err != nil {
 		return err
 	}
@@ -138,15 +169,18 @@ func (o *PeersOptions) floorCommand(t *testbed) []string {
 }
 
 // weirCommand writes a configuration and is `weir run` with it.
-func (r *running) weirCommand(o *PeersOptions) ([]string, error) {
+func (r *running) weirCommand(o *PeersOptions, load *Load) ([]string, error) {
 	dir, err := os.MkdirTemp("", "weir-perf-")
 	if err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	r.stops = append(r.stops, func() error { return os.RemoveAll(dir) })
 	config := filepath.Join(dir, "weir.yaml")
-	if err := os.WriteFile(config, []byte(r.bed.configuration()), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(r.bed.configuration(load)), 0o600); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, routesFile), load.routes(sinkAddress), 0o600); err != nil {
+		return nil, fmt.Errorf("write routes: %w", err)
 	}
 	return []string{
 		o.Binary, "run", "-c", config, "--control", filepath.Join(dir, "control.sock"), "--state-dir", dir,
@@ -155,7 +189,7 @@ func (r *running) weirCommand(o *PeersOptions) ([]string, error) {
 }
 
 // configuration is the kernel's own, in weir's words.
-func (t *testbed) configuration() string {
+func (t *testbed) configuration(load *Load) string {
 	return fmt.Sprintf(`version: 1
 system: {workers: [%d]}
 ports:
@@ -163,10 +197,8 @@ ports:
   %s: {addresses: [%s]}
 neighbors:
 - {address: %s, port: %s, mac: "%s"}
-tables:
-  main: {routes: [{to: %s, via: %s}]}
-`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
-		flowPrefix, sinkAddress)
+%s`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
+		load.configuration(sinkAddress))
 }
 
 // stop takes the peer out again, last thing first.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"time"
 )
@@ -23,6 +24,7 @@ type PeersOptions struct {
 	Sizes         Sizes         // of frames; nil: 64 bytes
 	Addresses     int           // destinations of the stream; 0: 1024
 	Ports         int           // source ports of the stream; 0: 16
+	Load          Load          // rules and routes that the routers have to carry
 	GeneratorCPU  int           // where packets are made
 	RouterCPU     int           // where they are forwarded; not GeneratorCPU. Both 0: 0 and 1
 	IdleSpin      time.Duration // of weir and the floor; negative: 0; 0: 20 µs, as weir has it
@@ -43,7 +45,11 @@ func (o *PeersOptions) complete() error {
 		o.FloorCommand = []string{o.Binary, "perf", "floor"}
 	}
 	if o.Peers == nil {
-		o.Peers = []Peer{Weir, Floor, Kernel}
+		o.Peers = []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}
+		_, err := exec.LookPath(testpmdProgram)
+		o.Peers = slices.DeleteFunc(o.Peers, func(p Peer) bool {
+			return p == Plain && o.Load.empty() || p == Testpmd && err != nil
+		})
 	}
 	if o.Sizes == nil {
 		o.Sizes = Sizes{sizeMin}
@@ -73,10 +79,11 @@ func (o *PeersOptions) complete() error {
 		errs = append(errs, fmt.Errorf("%d addresses, %d ports: must be 1 to 2^24, 1 to 2^15", o.Addresses, o.Ports))
 	}
 	for _, p := range o.Peers {
-		if p != Weir && p != Floor && p != Kernel {
-			errs = append(errs, fmt.Errorf("peer %q: must be %s, %s or %s", p, Weir, Floor, Kernel))
+		if all := []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}; !slices.Contains(all, p) {
+			errs = append(errs, fmt.Errorf("peer %q: must be among %v", p, all))
 		}
 	}
+	errs = append(errs, o.Load.check())
 	return errors.Join(errs...)
 }
 
@@ -92,7 +99,7 @@ type Turn struct {
 	Windows []Window // the first at the common rate, then upwards
 }
 
-// Peers compares weir, the I/O floor and the kernel on one testbed. It needs root and two CPUs.
+// Peers compares weir, the I/O floor, and the kernel with and without its stack on one testbed. It needs root and two CPUs.
 //
 // Every peer is first driven into overload to learn what it can do. Then they take turns, in an order that is
 // reversed every other round, so that drift meets all of them. A turn is one window at a rate common to all peers,

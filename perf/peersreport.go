@@ -43,6 +43,9 @@ func lossText(lost float64) string {
 }
 
 func flowsText(o *PeersOptions) string {
+	if len(o.Load.Routes) > 0 {
+		return fmt.Sprintf("%d flows inside of the routes, Zipf's distribution, × %d source ports, UDP over IPv4", loadFlows, o.Ports)
+	}
 	return fmt.Sprintf("%d destinations × %d source ports, UDP over IPv4", o.Addresses, o.Ports)
 }
 
@@ -72,6 +75,12 @@ func (r *PeersResult) headline() string {
 		case Floor:
 			text += fmt.Sprintf(", %.2f of what the I/O floor does in packets per second and %.2f in CPU time per packet",
 				ratio.Best.Median, ratio.CostCommon.Median)
+		case Plain:
+			text += fmt.Sprintf(", %.2f of the CPU time per packet that it takes with one route and no rules", 1/ratio.CostBest.Median)
+		case Testpmd:
+			text += fmt.Sprintf(", %.2f of DPDK's testpmd over AF_XDP", ratio.Best.Median)
+		case XDP:
+			text += fmt.Sprintf(", %.2f of an XDP program that asks the kernel's tables", ratio.Best.Median)
 		case Kernel:
 			text += fmt.Sprintf(", %.2f of the kernel's forwarding", ratio.Best.Median)
 		}
@@ -209,6 +218,7 @@ func (r *PeersResult) WriteMarkdown(w io.Writer) error {
 		{"ports", r.Machine.Driver},
 		{"frames", r.Sizes + " bytes, with FCS"},
 		{"flows", r.Flows},
+		{"load", r.Load},
 		{"windows", fmt.Sprintf("%v each", r.Window)},
 		{"router's core", r.threads()},
 	})

@@ -49,7 +49,7 @@ func sampleResult() *PeersResult {
 	r := &PeersResult{
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Elapsed: 99 * time.Second,
 		Machine:     Machine{CPU: "Example 9000", Cores: 2, Memory: 8 << 30, Kernel: "Linux 6.18 x86_64", Driver: "veth", Go: "go1.26", Commit: "abc"},
-		CommandLine: "weir perf peers", Rounds: 3, Window: time.Second, Sizes: "64", Flows: "10 destinations", Common: 350e3,
+		CommandLine: "weir perf peers", Rounds: 3, Window: time.Second, Sizes: "64", Flows: "10 destinations", Load: "0 rules", Common: 350e3,
 		LossRatio: 0.005, LoadBefore: 0.1, LoadAfter: 1.9,
 	}
 	for i, p := range []Peer{Weir, Floor, Kernel} {

@@ -16,6 +16,7 @@ type PeersResult struct {
 	Window      time.Duration
 	Sizes       string
 	Flows       string
+	Load        string
 	Common      float64 // the rate at which costs are compared, packets per second
 	LossRatio   float64 // up to which a window counts as one of low loss
 	Yields      bool    // the receive threads run below the worker, instead of beside it
@@ -89,8 +90,8 @@ func compare(a, b float64) int {
 
 func newPeersResult(o *PeersOptions) *PeersResult {
 	r := &PeersResult{
-		Started: time.Now(), Machine: thisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
-		Sizes: o.Sizes.String(), Flows: flowsText(o), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: loadAverage(),
+		Started: time.Now(), Machine: ThisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
+		Sizes: o.Sizes.String(), Flows: flowsText(o), Load: o.Load.String(), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: LoadAverage(),
 	}
 	if o.Version != "" {
 		r.Machine.Commit = o.Version
@@ -118,7 +119,7 @@ func (r *PeersResult) peer(p Peer) *PeerResult {
 // finish computes everything that follows from the windows.
 func (r *PeersResult) finish() {
 	r.Elapsed = time.Since(r.Started).Round(time.Second)
-	r.LoadAfter = loadAverage()
+	r.LoadAfter = LoadAverage()
 	r.summarize()
 }
 
@@ -127,7 +128,7 @@ func (r *PeersResult) summarize() {
 		r.Peers[i].summarize(r.LossRatio)
 	}
 	r.Ratios = nil
-	for _, other := range []Peer{Floor, Kernel} {
+	for _, other := range []Peer{Plain, Floor, Testpmd, XDP, Kernel} {
 		if weir, to := r.peer(Weir), r.peer(other); weir != nil && to != nil {
 			r.Ratios = append(r.Ratios, ratioOf(weir, to, r.LossRatio))
 		}

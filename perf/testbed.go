@@ -61,12 +61,12 @@ func newTestbed(o *PeersOptions) (t *testbed, err error) {
 	if err := t.connect(); err != nil {
 		return nil, err
 	}
-	if err := t.addressKernel(); err != nil {
+	if err := errors.Join(t.addressKernel(), t.loadKernel(&o.Load)); err != nil {
 		return nil, err
 	}
 	s := stream{
 		device: sourceDevice, src: t.mac["behind "+portIn], dst: t.mac[portIn], from: sourceAddress, to: firstFlow,
-		addresses: o.Addresses, ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
+		addresses: o.Addresses, listed: o.Load.destinations(), ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
 	}
 	if t.generator, err = newGenerator(t.source, s); err != nil {
 		return nil, err
@@ -121,12 +121,36 @@ func (t *testbed) connect() (err error) {
 // addressKernel gives the router's kernel what it needs to forward, but for leave to do so.
 func (t *testbed) addressKernel() error {
 	return errors.Join(
-		t.router.AddNeighbor(portIn, sourceAddress, t.mac["behind "+portIn]),
-		t.router.AddNeighbor(portOut, sinkAddress, t.mac["behind "+portOut]),
+		t.addNeighbors(),
 		t.router.AddRoute(lab.Route{To: flowPrefix, Via: sinkAddress.String()}),
 		t.router.SetSysctl("net/ipv4/ip_early_demux", "0"),
 		t.forwardInKernel(false),
 	)
+}
+
+// addNeighbors gives the router's kernel those of its ports. An XDP program gets no answer for one that has yet to be
+// resolved.
+func (t *testbed) addNeighbors() error {
+	return errors.Join(
+		t.router.AddNeighbor(portIn, sourceAddress, t.mac["behind "+portIn]),
+		t.router.AddNeighbor(portOut, sinkAddress, t.mac["behind "+portOut]),
+	)
+}
+
+// loadKernel gives the router's kernel the rules and routes of a load. They are the XDP program's too.
+func (t *testbed) loadKernel(load *Load) error {
+	const elsewhere = 100
+	if load.Rules > 0 {
+		if err := t.router.AddRoute(lab.Route{To: "default", Type: "blackhole", Table: elsewhere}); err != nil {
+			return err
+		}
+	}
+	for i := range load.Rules {
+		if err := t.router.AddRule(lab.Rule{Priority: 1 + i, From: loadSource(i), Table: elsewhere}); err != nil {
+			return err
+		}
+	}
+	return t.router.AddRoutes(load.Routes, sinkAddress)
 }
 
 // forwardInKernel says whether the router's kernel forwards. While another peer runs it must not: what that leaves to

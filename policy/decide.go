@@ -52,6 +52,14 @@ func (s *Snapshot) match(rules, statements int) {
 	}
 }
 
+// Form says how Decide looks up table i.
+func (s *Snapshot) Form(i uint16) string {
+	if !s.arrays {
+		return "tree"
+	}
+	return s.tables[i].routes.Form()
+}
+
 // Decide gives each key its verdict: verdicts[i] is the decision on keys[i]. Verdicts must be at least as long as
 // keys. Key.Ingress must be set (see Ingress). The tally, if there is one, counts what matched. It allocates nothing.
 //

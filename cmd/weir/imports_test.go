@@ -28,13 +28,14 @@ var rooms = map[string][]string{
 	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
+	"perf/versus":   {"perf", "perf/lab"},
 	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
 var keepers = map[string][]string{
 	"github.com/asavie/xdp":               {"rings"},
-	"github.com/cilium/ebpf":              {"rings", "rings/steer", "perf"},
+	"github.com/cilium/ebpf":              {"rings", "rings/steer", "perf", "perf/versus"},
 	"github.com/gaissmai/bart":            {"fib"},
 	"github.com/goccy/go-yaml":            {"mgmt"},
 	"github.com/mmcloughlin/avo":          {"fib/asm", "policy/asm"},
@@ -96,7 +97,7 @@ func check(t *testing.T, file, room string, allowed []string, imported string) {
 	isTest := strings.HasSuffix(file, "_test.go")
 	if other, ok := strings.CutPrefix(imported, "weir/"); ok {
 		self := other == room // an external test package imports its own
-		lab := isTest && (other == "perf/lab" || room == "cmd/weir")
+		lab := isTest && (other == "perf/lab" || other == "perf/versus" || room == "cmd/weir")
 		if !self && !lab && !slices.Contains(allowed, other) {
 			t.Errorf("%s: %s may not import %s", file, room, other)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 type perfCommand struct {
-	Peers perfPeersCommand `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, on one testbed (root, two CPUs)."`
+	Peers perfPeersCommand `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
 	Floor perfFloorCommand `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
 }
 
@@ -18,6 +18,10 @@ type perfPeersCommand struct {
 	Rounds   int           `default:"5" help:"Rounds; each has a turn of every peer (${default})."`
 	Window   time.Duration `default:"1s" help:"How long each rate is offered (${default})."`
 	Size     string        `default:"64" placeholder:"BYTES" help:"Frame size, or sizes in the order in which packets have them: 64,594,1518 (${default})."`
+	Rules    int           `placeholder:"N" help:"Rules that the routers have, none of which matches."`
+	Marks    int           `placeholder:"N" help:"Mark statements that weir has, none of which matches."`
+	Routes   string        `placeholder:"N|FILE" help:"Routes: a number of random ones, or a file with a prefix a line (.gz too)."`
+	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, testpmd, xdp and kernel that take part (all; plain is weir without rules, marks and routes)."`
 	IdleSpin time.Duration `default:"20us" help:"How long weir and the floor may spin before they sleep (${default})."`
 	Yields   bool          `help:"Leave the ports' receive threads at nice 0, below the worker."`
 	Out      string        `placeholder:"NAME" help:"Write NAME.md and NAME.json into --dir too."`
@@ -37,6 +41,13 @@ func (c *perfPeersCommand) Run() error {
 	}
 	o := perf.PeersOptions{Rounds: c.Rounds, Window: c.Window, Sizes: sizes, IdleSpin: spin, ReceiveYields: c.Yields, Version: version,
 		CommandLine: "weir " + strings.Join(os.Args[1:], " ")}
+	o.Load = perf.Load{Rules: c.Rules, Marks: c.Marks}
+	if o.Load.Routes, err = perf.ParseRoutes(c.Routes); err != nil {
+		return err
+	}
+	for _, p := range c.Peers {
+		o.Peers = append(o.Peers, perf.Peer(p))
+	}
 	if !c.Quiet {
 		o.Progress = os.Stderr
 	}

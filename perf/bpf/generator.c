@@ -19,6 +19,7 @@ struct settings {
 	u32 flows;   /* addresses times ports; not 0 */
 	u32 addresses;
 	u32 first_address; /* of the destinations, a number */
+	u32 listed;        /* destinations are those of the map instead */
 	u32 source;        /* address, a number */
 	u16 first_port;    /* of the sources */
 	u16 port;          /* of all destinations */
@@ -34,6 +35,14 @@ struct settings {
 
 /* Written by the caller before a run; limit at any time, to end it. */
 volatile struct settings settings;
+
+/* Destinations, as numbers, where they are not consecutive. An address may be there often, to have more of the packets. */
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_ARRAY);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u32);
+	MAP_UINT(max_entries, 1); /* the caller makes it as large as it needs */
+} destinations SECTION(".maps");
 
 struct state {
 	u64 start;    /* bpf_ktime_get_ns of the first packet */
@@ -75,7 +84,7 @@ INLINE u16 checksum(const struct headers *h)
 SECTION("xdp") int generate(struct xdp_md *ctx)
 {
 	u64 now, hash, sequence = state.sequence;
-	u32 flow, to;
+	u32 flow, to, index;
 	u16 size = settings.size_max;
 	struct headers *h;
 
@@ -114,7 +123,16 @@ SECTION("xdp") int generate(struct xdp_md *ctx)
 	/* Multiplicative hashing spreads consecutive packets over the flows, each flow equally often. */
 	hash = (u32)(sequence * 0x9e3779b1u);
 	flow = hash * settings.flows >> 32;
-	to = BE32(settings.first_address + flow % settings.addresses);
+	index = flow % settings.addresses;
+	to = settings.first_address + index;
+	if (settings.listed) {
+		const u32 *listed = bpf_map_lookup_elem(&destinations, &index);
+
+		if (!listed)
+			return XDP_ABORTED;
+		to = *listed;
+	}
+	to = BE32(to);
 	for (int i = 0; i < 3; i++) {
 		h->dst[i] = settings.dst[i];
 		h->src[i] = settings.src[i];

@@ -24,15 +24,33 @@ struct xdp_md {
 	u32 egress_ifindex;
 };
 
+/* What bpf_fib_lookup is asked, and answers; the part that IPv4 and no VLAN need has names. */
+struct bpf_fib_lookup {
+	u8 family;
+	u8 l4_protocol;
+	u16 sport, dport;
+	u16 tot_len;
+	u32 ifindex; /* in: that the packet came in on; out: that it leaves by */
+	u32 tos;     /* a byte; the rest is not IPv4's */
+	u32 ipv4_src, unused_src[3];
+	u32 ipv4_dst, unused_dst[3];
+	u16 vlan[2];
+	u16 smac[3], dmac[3];
+};
+
 enum bpf_map_type {
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_DEVMAP_HASH = 25,
 };
 
 /* Helpers are called by number. */
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*const bpf_redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 static long (*const bpf_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static long (*const bpf_fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size, u32 flags) = (void *)69;
 static long (*const bpf_loop)(u32 iterations, void *callback, void *ctx, u64 flags) = (void *)181;
 
 /* A map is described by the types of a struct's members: the loader reads them from the BTF. */

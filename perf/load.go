@@ -1,0 +1,178 @@
+package perf
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Load is what routers have to carry beside the one route of the stream. None of the rules and statements matches a packet, so
+// that every packet meets them all.
+type Load struct {
+	Rules  int            // policy rules, for sources that do not occur
+	Marks  int            // statements of weir's mark program, the same; the kernel has no such
+	Routes []netip.Prefix // IPv4, all by the same gateway; the stream then goes to addresses inside of these
+}
+
+// LoadMax is the most rules, or statements.
+const LoadMax = 1 << 14
+
+func (l *Load) empty() bool { return l.Rules == 0 && l.Marks == 0 && len(l.Routes) == 0 }
+
+func (l *Load) check() error {
+	if l.Rules < 0 || l.Marks < 0 || l.Rules > LoadMax || l.Marks > LoadMax {
+		return fmt.Errorf("%d rules, %d mark statements: must be 0 to %d", l.Rules, l.Marks, LoadMax)
+	}
+	return nil
+}
+
+func (l *Load) String() string {
+	return fmt.Sprintf("%d rules, %d mark statements (weir only), %d routes", l.Rules, l.Marks, max(1, len(l.Routes)))
+}
+
+// ParseRoutes reads a number, of random prefixes, or the name of a file with a prefix a line, which may be compressed (.gz).
+// IPv6 is left out.
+func ParseRoutes(text string) ([]netip.Prefix, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if n, err := strconv.Atoi(text); err == nil {
+		if n < 0 || n > 2_000_000 {
+			return nil, fmt.Errorf("%d routes: must be 0 to 2000000", n)
+		}
+		return randomPrefixes(n), nil
+	}
+	f, err := os.Open(text)
+	if err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(text, ".gz") {
+		if r, err = gzip.NewReader(f); err != nil {
+			return nil, fmt.Errorf("read routes from %s: %w", text, err)
+		}
+	}
+	list, err := readPrefixes(r)
+	if err == nil && len(list) == 0 {
+		err = errors.New("no IPv4 prefix")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read routes from %s: %w", text, err)
+	}
+	return list, nil
+}
+
+func readPrefixes(r io.Reader) (list []netip.Prefix, err error) {
+	seen := make(map[netip.Prefix]bool)
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		text := strings.TrimSpace(lines.Text())
+		if text == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if p = p.Masked(); p.Addr().Is4() && !seen[p] {
+			seen[p] = true
+			list = append(list, p)
+		}
+	}
+	return list, lines.Err()
+}
+
+// randomPrefixes are as long as the Internet's mostly are, in what is not reserved; the same at every call.
+func randomPrefixes(n int) []netip.Prefix {
+	rng := rand.New(rand.NewPCG(4, 4))
+	lengths := []int{24, 24, 24, 24, 24, 24, 23, 22, 22, 21, 20, 19, 18, 16}
+	seen := make(map[netip.Prefix]bool, n)
+	list := make([]netip.Prefix, 0, n)
+	for len(list) < n {
+		a := [4]byte{byte(11 + rng.IntN(80)), byte(rng.IntN(256)), byte(rng.IntN(256))}
+		if p := netip.PrefixFrom(netip.AddrFrom4(a), lengths[rng.IntN(len(lengths))]).Masked(); !seen[p] {
+			seen[p] = true
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// Flows to the addresses inside of routes, and how many packets' destinations are drawn of them before they repeat.
+const (
+	loadFlows        = 1_000_000
+	loadDestinations = 1 << 20
+)
+
+// destinations are drawn from flows to random addresses in random routes, which are used as Zipf's distribution says.
+func (l *Load) destinations() []netip.Addr {
+	if len(l.Routes) == 0 {
+		return nil
+	}
+	rng := rand.New(rand.NewPCG(7, 8))
+	flows := make([]netip.Addr, loadFlows)
+	for i := range flows {
+		p := l.Routes[rng.IntN(len(l.Routes))]
+		host := uint32(uint64(1)<<(32-p.Bits()) - 1)
+		v := number(p.Addr()) | rng.Uint32()&host
+		flows[i] = netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+	}
+	zipf := rand.NewZipf(rng, 1.0001, 1, loadFlows-1)
+	list := make([]netip.Addr, loadDestinations)
+	for i := range list {
+		list[i] = flows[zipf.Uint64()]
+	}
+	return list
+}
+
+// loadSource is the source that rule, or statement, i asks for: shared address space (RFC 6598), which the stream has not.
+func loadSource(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(64 + i>>8), byte(i), 0}), 24)
+}
+
+// routesFile is where the routes are, beside the configuration.
+const routesFile = "routes"
+
+// configuration is the load in weir's words, to follow the ports and neighbours of a file.
+func (l *Load) configuration(gateway netip.Addr) string {
+	var b strings.Builder
+	if l.Marks > 0 {
+		b.WriteString("marks:\n  main:\n")
+	}
+	for i := range l.Marks {
+		fmt.Fprintf(&b, "  - {name: m%d, match: {from: %s}, then: [{mark: 0x1}]}\n", i, loadSource(i))
+	}
+	if l.Rules > 0 {
+		b.WriteString("rules:\n")
+	}
+	for i := range l.Rules {
+		fmt.Fprintf(&b, "- {name: r%d, priority: %d, from: %s, lookup: elsewhere}\n", i, 1+i, loadSource(i))
+	}
+	b.WriteString("tables:\n")
+	if l.Rules > 0 {
+		b.WriteString("  elsewhere: {id: 100, routes: [{to: default, type: blackhole}]}\n")
+	}
+	fmt.Fprintf(&b, "  main:\n    routes: [{to: %s, via: %s}]\n", flowPrefix, gateway)
+	if len(l.Routes) > 0 {
+		fmt.Fprintf(&b, "    routes-file: %s\n", routesFile)
+	}
+	return b.String()
+}
+
+// routes are those of the routes-file.
+func (l *Load) routes(gateway netip.Addr) []byte {
+	var b bytes.Buffer
+	for _, p := range l.Routes {
+		fmt.Fprintf(&b, "%s via %s\n", p, gateway)
+	}
+	return b.Bytes()
+}
