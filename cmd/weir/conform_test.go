@@ -210,6 +210,7 @@ func TestBesideKernel(t *testing.T) {
 			n := newBeside(t, shape.from, shape.to)
 			w := n.start(besideConfig(n))
 			need(t, n.router.SetSysctl("net/ipv6/auto_flowlabels", "0"))
+			n.awaitLinkLocal("em0")
 			cases, linux := cases, linux
 			var own []int
 			for i, c := range cases { // the kernel may not have the VLAN
