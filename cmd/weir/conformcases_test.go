@@ -120,8 +120,6 @@ func conformCases() []besideCase {
 	add("em1 ip 100", "option: forty bytes", spec{dst: onward, options: []layers.IPv4Option{opaque(222, make([]byte, 38)...)}})
 	add("", "option: strict source route", spec{dst: onward, options: []layers.IPv4Option{opaque(137, 4, 10, 0, 1, 2)}})
 	add("", "option: source route used up", spec{dst: onward, options: []layers.IPv4Option{opaque(131, 8, 10, 0, 1, 2)}})
-	add("em0 12/0 from 10.0.0.1", "option: security of commerce", spec{dst: onward, options: []layers.IPv4Option{opaque(134, 0, 0, 0, 1, 1, 4, 0, 0)}}).
-		other("em1 ip 72", "Linux knows no such domain of interpretation: labels are NetLabel's")
 	add("em1 ip 68", "option: quick start", spec{dst: onward, options: []layers.IPv4Option{opaque(25, 0, 0, 1, 2, 3, 4)}})
 	add("em1 ip 64", "option: router alert with a value", spec{dst: onward, options: []layers.IPv4Option{opaque(148, 0, 1)}})
 	add("em1 ip 68", "option: router alert of a wrong length", spec{dst: onward, options: []layers.IPv4Option{opaque(148, 0, 0, 0, 0)}})
