@@ -294,6 +294,16 @@ func TestStartRefused(t *testing.T) {
 		w := n.prepare(strings.Replace(good, "mtu: 1400", "mtu: 9000", 1))
 		said(t, w, w.fails(), "9000")
 	})
+	t.Run("ring size", func(t *testing.T) {
+		w := n.prepare(good)
+		for _, size := range []string{"1000", "32", "0", "-64"} {
+			p := must[*lab.Process](t)(n.router.Start(testContext(t), w.command("--ring-size="+size)))
+			if err := p.Wait(); !strings.Contains(fmt.Sprint(err), "exit status 2") {
+				t.Errorf("%s: %v", size, err)
+			}
+			said(t, w, p.Output(), "a ring size is a power of two, at least 64")
+		}
+	})
 	for what, capabilities := range map[string]string{"no privilege": "all", "no BPF": "bpf,-sys_admin"} {
 		t.Run(what, func(t *testing.T) {
 			w := n.prepare(good)

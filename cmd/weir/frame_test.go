@@ -26,6 +26,7 @@ type spec struct {
 	icmp         uint16 // type and code; 0: an echo request
 	reply        bool   // an echo reply of IPv4, whose type and code are 0
 	flags        *uint8 // of TCP; nil: SYN
+	seq, ack     uint32 // of TCP
 	tos, ttl     uint8
 	flow         uint32 // IPv6 flow label
 	df           bool
@@ -113,7 +114,7 @@ func build(t testing.TB, from, to net.HardwareAddr, s spec) []byte {
 		need(t, udp.SetNetworkLayerForChecksum(network))
 		stack = append(stack, udp)
 	case s.proto == layers.IPProtocolTCP:
-		tcp := &layers.TCP{SrcPort: layers.TCPPort(s.sport), DstPort: layers.TCPPort(s.dport), Window: 1000}
+		tcp := &layers.TCP{SrcPort: layers.TCPPort(s.sport), DstPort: layers.TCPPort(s.dport), Seq: s.seq, Ack: s.ack, Window: 1000}
 		flags := uint8(2) // SYN
 		if s.flags != nil {
 			flags = *s.flags

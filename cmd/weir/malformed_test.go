@@ -165,34 +165,9 @@ func TestMutatedFrames(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	bases := [][]byte{
-		from.frame(spec{src: from.addr4(), dst: to.addr4(), sport: 9, dport: 9}),
-		from.frame(spec{src: from.addr6(), dst: to.addr6(), sport: 9, dport: 9}),
-		from.frame(spec{src: from.addr4(), dst: netip.MustParseAddr("203.0.113.1"), proto: 6, tags: []uint16{100}}),
-		from.frame(spec{src: from.addr4(), dst: netip.MustParseAddr("203.0.113.1"), proto: 1, ttl: 1}),
-		from.frame(spec{src: from.addr6(), dst: netip.MustParseAddr("2001:db8::1"), proto: 58, ttl: 1}),
-		withOptions(from.frame(spec{src: from.addr4(), dst: to.addr4()}), 7, 7, 4, 0, 0, 0, 0, 0),
-		withExtensions(from.frame(spec{src: from.addr6(), dst: to.addr6()}), 0, 60, 44, 43),
-		from.frame(spec{src: from.addr6(), dst: to.addr6(), fragment: packet.FragmentFirst}),
-	}
+	bases := from.bases(to)
 	for i := range 20_000 {
-		f := append([]byte(nil), bases[i%len(bases)]...)
-		for range 1 + r.IntN(4) {
-			switch at := 12 + r.IntN(len(f)-12); r.IntN(4) {
-			case 0:
-				f[at] ^= 1 << r.IntN(8)
-			case 1:
-				f[at] = byte(r.Uint32())
-			case 2:
-				f = f[:max(at, 15)]
-			default:
-				f[min(at, 12+r.IntN(50))] = []byte{0, 0xff, 0x7f, 0x80}[r.IntN(4)]
-			}
-		}
-		if r.IntN(2) == 0 && len(f) >= 34 && f[12] == 8 && f[14] >= 0x45 && f[14] <= 0x4f { // so that more get further
-			fixIPv4(f)
-		}
-		from.send(f)
+		from.send(mutated(r, bases[i%len(bases)]))
 	}
 	s := w.rest()
 	if s.Totals.Received == 0 || s.Totals.Dropped == 0 || s.Totals.Transmitted == 0 {
@@ -200,4 +175,61 @@ func TestMutatedFrames(t *testing.T) {
 	}
 	n.ping(from, to.addr4())
 	n.ping(from, to.addr6())
+}
+
+// bases are sound frames of every kind, through the router to another host and to networks behind it.
+func (e *end) bases(to *end) [][]byte {
+	behind4, behind6 := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")
+	v4 := func(s spec) []byte {
+		s.src, s.sport, s.dport = e.addr4(), 9, 9
+		if !s.dst.IsValid() {
+			s.dst = to.addr4()
+		}
+		return e.frame(s)
+	}
+	v6 := func(s spec) []byte {
+		s.src, s.sport, s.dport = e.addr6(), 9, 9
+		if !s.dst.IsValid() {
+			s.dst = to.addr6()
+		}
+		return e.frame(s)
+	}
+	return [][]byte{
+		v4(spec{}), v6(spec{}), v4(spec{proto: 6}), v6(spec{proto: 6}),
+		v4(spec{dst: behind4, proto: 6, tags: []uint16{100}}), v6(spec{dst: behind6, tags: []uint16{100}}),
+		v4(spec{dst: behind4, tags: []uint16{200, 300}}), v6(spec{dst: behind6, tags: []uint16{200, 300}}),
+		v4(spec{dst: behind4, proto: 1, ttl: 1}), v6(spec{dst: behind6, proto: 58, ttl: 1}),
+		withOptions(v4(spec{}), 7, 7, 4, 0, 0, 0, 0, 0), withOptions(v4(spec{dst: behind4, payload: 1400}), 68, 8, 5, 0, 0, 0, 0, 0),
+		withExtensions(v6(spec{}), 0, 60, 44, 43), withExtensions(v6(spec{dst: behind6}), 0, 60, 51, 135),
+		v4(spec{fragment: packet.FragmentFirst}), v4(spec{fragment: packet.FragmentLater}),
+		v6(spec{fragment: packet.FragmentFirst}), v6(spec{fragment: packet.FragmentLater}),
+		v4(spec{payload: 1400}), v6(spec{payload: 1400}),
+	}
+}
+
+// mutated is a frame that has been tampered with, or cut, or whose packet is random.
+func mutated(r *rand.Rand, base []byte) []byte {
+	f := append([]byte(nil), base...)
+	if r.IntN(16) == 0 {
+		for i := range f[18:] {
+			f[18+i] = byte(r.Uint32())
+		}
+		return f[:14+r.IntN(len(f)-13)]
+	}
+	for range 1 + r.IntN(4) {
+		switch at := 12 + r.IntN(len(f)-12); r.IntN(4) {
+		case 0:
+			f[at] ^= 1 << r.IntN(8)
+		case 1:
+			f[at] = byte(r.Uint32())
+		case 2:
+			f = f[:max(at, 15)]
+		default:
+			f[min(at, 12+r.IntN(50))] = []byte{0, 0xff, 0x7f, 0x80}[r.IntN(4)]
+		}
+	}
+	if r.IntN(2) == 0 && len(f) >= 34 && f[12] == 8 && f[14] >= 0x45 && f[14] <= 0x4f { // so that more get further
+		fixIPv4(f)
+	}
+	return f
 }

@@ -34,6 +34,7 @@ type end struct {
 	index   int
 	link    *lab.Link
 	options []string // of the port in the configuration
+	tags    []uint16 // of the frames that test cases send and get, outer first
 	frames  *capture // what arrives at the host, once watch was called
 }
 

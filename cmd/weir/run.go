@@ -26,12 +26,19 @@ type runCommand struct {
 	StateDir  string        `default:"/run/weir" placeholder:"DIR" help:"Where to note what is changed in the kernel (${default})."`
 	Log       string        `default:"console" enum:"console,json" help:"Log format: console or json (${default})."`
 	IdleSpin  time.Duration `default:"20us" help:"How long an idle worker may spin for the next packet before it sleeps (${default}); 0 never spins."`
-	RingSize  int           `default:"2048" help:"Entries of each AF_XDP ring, a power of two (${default})."`
+	RingSize  int           `default:"2048" help:"Entries of each AF_XDP ring, a power of two from 64 (${default})."`
 	HugePages bool          `help:"Keep frames in 2 MiB pages (vm.nr_hugepages must allow it)."`
 }
 
+// ringSizeMin is what fits a batch: see package rings.
+const ringSizeMin = 64
+
 // Run is the router's life, from the first commit to the signal that ends it.
 func (c *runCommand) Run() error {
+	if n := c.RingSize; n < ringSizeMin || n&(n-1) != 0 { // said before a port is touched
+		fmt.Fprintf(os.Stderr, "weir: a ring size is a power of two, at least %d\n", ringSizeMin)
+		return silent{exitUsage}
+	}
 	log, err := newLogger(c.Log)
 	if err != nil {
 		return err
