@@ -1,6 +1,9 @@
 package fib
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // BatchMax is the most lookups of one call.
 const BatchMax = 64
@@ -96,22 +99,30 @@ func (t *trie) lookup6(addrs *[4][BatchMax]uint32, n int, found *Found) {
 		return
 	}
 	base := t.base.Load()
-	level := t.lookup6Vectors(addrs, inVectors(n), found)
+	var open [BatchMax]uint8
+	left := 0
+	var more [BatchMax / 16]uint16
+	level := t.lookup6Vectors(addrs, inVectors(n), found, &more)
 	if level == 0 {
+		level = 1
 		root := (*[1 << rootBits]uint32)(t.root)
 		for i := range n {
 			found[i] = atomic.LoadUint32(&root[addrs[0][i]>>(32-rootBits)])
 		}
-		level = 1
-	}
-	var open [BatchMax]uint8
-	left := 0
-	for i := range n {
-		if e := found[i]; e&referring != 0 {
-			open[left&(BatchMax-1)] = uint8(i)
-			left++
-		} else if e == 0 {
-			found[i] = base
+		for i := range n {
+			if e := found[i]; e&referring != 0 {
+				open[left&(BatchMax-1)] = uint8(i)
+				left++
+			} else if e == 0 {
+				found[i] = base
+			}
+		}
+	} else {
+		for j, m := range more {
+			for ; m != 0; m &= m - 1 { // also of addresses beyond n, which do no harm
+				open[left&(BatchMax-1)] = uint8(16*j + bits.TrailingZeros16(m))
+				left++
+			}
 		}
 	}
 	for ; left > 0; level++ {

@@ -15,10 +15,11 @@ func lookup4NarrowAVX512(root *uint32, blocks *uint32, base uint32, addrs *uint3
 func lookup4WideAVX512(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
 
 // lookup6AVX512 is lookup6 as far as /64, 16 addresses a step. w0 and w1 are the first two 32-bit words of the addresses. What is
-// found may still refer to a tail or a block behind it. n is a multiple of 16, at most BatchMax.
+// found may still refer to a tail or a block behind it: left has a bit for each such address, a word a step. n is a multiple
+// of 16, at most BatchMax.
 //
 //go:noescape
-func lookup6AVX512(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, n uint64)
+func lookup6AVX512(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, left *uint16, n uint64)
 
 // lookup4NarrowAVX2 is lookup4 for 16-bit entries, 8 addresses a step. n is a multiple of 16, at most BatchMax.
 //

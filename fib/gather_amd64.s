@@ -100,29 +100,30 @@ shallow:
 	VZEROUPPER
 	RET
 
-// func lookup6AVX512(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, n uint64)
+// func lookup6AVX512(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, left *uint16, n uint64)
 // Requires: AVX, AVX512F
-TEXT ·lookup6AVX512(SB), NOSPLIT, $0-56
+TEXT ·lookup6AVX512(SB), NOSPLIT, $0-64
 	MOVQ         root+0(FP), AX
 	MOVQ         blocks+8(FP), CX
-	MOVQ         w0+24(FP), DX
-	MOVQ         w1+32(FP), BX
-	MOVQ         found+40(FP), SI
-	MOVQ         n+48(FP), DI
-	MOVL         base+16(FP), R8
-	VPBROADCASTD R8, Z0
-	MOVL         $0x000000ff, R8
-	VPBROADCASTD R8, Z1
-	MOVL         $0x80000000, R8
-	VPBROADCASTD R8, Z2
-	MOVL         $0x40000000, R8
-	VPBROADCASTD R8, Z3
-	MOVL         $0x3fffffff, R8
-	VPBROADCASTD R8, Z4
+	MOVQ         left+48(FP), DX
+	MOVQ         w0+24(FP), BX
+	MOVQ         w1+32(FP), SI
+	MOVQ         found+40(FP), DI
+	MOVQ         n+56(FP), R8
+	MOVL         base+16(FP), R9
+	VPBROADCASTD R9, Z0
+	MOVL         $0x000000ff, R9
+	VPBROADCASTD R9, Z1
+	MOVL         $0x80000000, R9
+	VPBROADCASTD R9, Z2
+	MOVL         $0x40000000, R9
+	VPBROADCASTD R9, Z3
+	MOVL         $0x3fffffff, R9
+	VPBROADCASTD R9, Z4
 
 loop:
-	VMOVDQU32  (DX), Z5
-	VMOVDQU32  (BX), Z6
+	VMOVDQU32  (BX), Z5
+	VMOVDQU32  (SI), Z6
 	VPSRLD     $0x08, Z5, Z8
 	KXNORW     K1, K1, K1
 	VPGATHERDD (AX)(Z8*4), K1, Z7
@@ -183,11 +184,15 @@ loop:
 reached:
 	VPTESTNMD Z7, Z7, K2
 	VMOVDQA32 Z0, K2, Z7
-	VMOVDQU32 Z7, (SI)
-	ADDQ      $0x40, DX
+	VMOVDQU32 Z7, (DI)
+	VPTESTMD  Z2, Z7, K2
+	KMOVW     K2, R9
+	MOVW      R9, (DX)
+	ADDQ      $0x02, DX
 	ADDQ      $0x40, BX
 	ADDQ      $0x40, SI
-	SUBQ      $0x10, DI
+	ADDQ      $0x40, DI
+	SUBQ      $0x10, R8
 	JNE       loop
 	VZEROUPPER
 	RET

@@ -85,13 +85,15 @@ func lookup4(name, how string, narrow bool, v vectors) {
 	RET()
 }
 
-// lookup6 generates func(root, blocks *uint32, base uint32, w0, w1, found *uint32, n uint64).
-func lookup6(name, how string, v vectors) {
-	TEXT(name, NOSPLIT, "func(root, blocks *uint32, base uint32, w0, w1, found *uint32, n uint64)")
+// lookup6 generates func(root, blocks *uint32, base uint32, w0, w1, found *uint32, left *uint16, n uint64).
+func lookup6(name, how string, v avx512) {
+	TEXT(name, NOSPLIT, "func(root, blocks *uint32, base uint32, w0, w1, found *uint32, left *uint16, n uint64)")
 	Pragma("noescape")
 	Doc(name+" is lookup6 as far as /64, "+how+". w0 and w1 are the first two 32-bit words of the addresses. What is",
-		"found may still refer to a tail or a block behind it. n is a multiple of 16, at most BatchMax.")
+		"found may still refer to a tail or a block behind it: left has a bit for each such address, a word a step. n is a multiple",
+		"of 16, at most BatchMax.")
 	root, blocks := Load(Param("root"), GP64()), Load(Param("blocks"), GP64())
+	left := Load(Param("left"), GP64())
 	w0, w1, found := Load(Param("w0"), GP64()), Load(Param("w1"), GP64()), Load(Param("found"), GP64())
 	n := Load(Param("n"), GP64())
 	base := v.broadcast(Load(Param("base"), GP32()).(reg.GPVirtual))
@@ -117,6 +119,10 @@ func lookup6(name, how string, v vectors) {
 	Label("reached")
 	v.merge(v.zero(e), base, e)
 	v.store(e, Mem{Base: found})
+	still := GP32()
+	KMOVW(v.set(e, flag).(reg.OpmaskVirtual), still)
+	MOVW(still.As16(), Mem{Base: left})
+	ADDQ(Imm(2), left)
 	step(v, n, w0, w1, found)
 	RET()
 }
