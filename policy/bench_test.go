@@ -36,6 +36,7 @@ func benchLab(b *testing.B, n int) (*Snapshot, []packet.Key) {
 func BenchmarkDecide(b *testing.B) {
 	for _, n := range []int{3, 10, 100, 1000} {
 		s, keys := benchLab(b, n)
+		s.Promote()
 		verdicts := make([]Verdict, len(keys))
 		for _, c := range []struct {
 			name  string
@@ -70,6 +71,7 @@ func BenchmarkMarks(b *testing.B) {
 				l.chain(MainChain, l.when("mark 0x1/0xff", is(FieldProto, 17), Condition{Field: FieldTo, Not: true, Prefixes: far}, is(FieldDport, uint32(1+i))))
 			}
 			s := l.compile()
+			s.Promote()
 			keys, verdicts := make([]packet.Key, 64), make([]Verdict, 64)
 			for i := range keys {
 				keys[i] = key(b, s, fmt.Sprintf("iif=em0 src=9.0.0.%d dst=10.0.%d.1 dport=9999", i, i))

@@ -29,8 +29,9 @@
 //  7. scope of the source address
 //  8. MTU: an error, or fragments
 //
-// Given a [Trace] it says why. Workers run it too, through [Snapshot.Decide], until a compiled form takes its place,
-// against which it will then be compared.
+// Given a [Trace] it says why. Workers call [Snapshot.Decide], which gives the same verdicts and counts the same, but of a
+// snapshot that has been through [Snapshot.Promote] looks up large tables in arrays (decide.go), and finds the rules and
+// statements of long lists by bit vectors instead of trying them (matcher.go).
 //
 // Fragments are decided as in Linux, or, where they are consistent, all like the first of their datagram:
 // [Snapshot.ConsistentFragments] has the meaning and what it wants of a Key.

@@ -19,12 +19,20 @@ func (s *Snapshot) Evaluate(k *packet.Key, t *Trace) Verdict {
 // evaluate is Evaluate, with the verdict written where it belongs.
 func (s *Snapshot) evaluate(k *packet.Key, v *Verdict, tally *Tally, t *Trace) {
 	var f flow
-	if s.begin(&f, k, v, tally, t) {
-		s.conclude(&f, v, s.walk(&f, t), t)
+	if !s.begin(&f, k, v, tally, t) {
+		return
 	}
+	if s.runsMarks(k) {
+		how, by := s.marks.run(s, &f, t)
+		t.marked(&f, how)
+		if !f.marked(v, how, by) {
+			return
+		}
+	}
+	s.conclude(&f, v, s.walk(&f, t), t)
 }
 
-// begin does what comes before the rules, and reports whether they are asked.
+// begin does what comes before the mark program and the rules, and reports whether they are asked.
 func (s *Snapshot) begin(f *flow, k *packet.Key, v *Verdict, tally *Tally, t *Trace) bool {
 	*v = Verdict{Adjacency: Unresolved, Mark: k.Mark, TOS: k.TOS, Port: None, Rule: None, Table: None, Statement: None, Prefix: NoPrefix}
 	source := s.sourceKind(k)
@@ -40,7 +48,12 @@ func (s *Snapshot) begin(f *flow, k *packet.Key, v *Verdict, tally *Tally, t *Tr
 	}
 	f.fill(s, k)
 	f.tally, f.ownSource = tally, source == ownAddress
-	return len(s.marks.chains) == 0 || k.Ingress == LocalOutput || s.mark(f, v, t)
+	return true
+}
+
+// runsMarks reports whether the packet runs through a mark program.
+func (s *Snapshot) runsMarks(k *packet.Key) bool {
+	return len(s.marks.chains) > 0 && k.Ingress != LocalOutput
 }
 
 // conclude does what comes after the rules, of which r is the answer.
@@ -121,45 +134,66 @@ func (s *Snapshot) walk(f *flow, t *Trace) result {
 // walkFrom is walk from a rule on. Where it may wait, it stops at a rule that asks a table with array forms, and returns
 // which that is, else -1.
 func (s *Snapshot) walkFrom(f *flow, from int, wait bool, t *Trace) (answer result, at int) {
-	for i := from; i < len(s.rules); i++ {
+	for i := from; i < len(s.rules); {
 		r := &s.rules[i]
 		if r.family != 0 && r.family != f.key.Family {
 			t.skip(r)
+			i++
 			continue
 		}
 		bad := r.mismatch(f)
 		t.rule(s, r, f, bad)
 		if matches := (bad == FieldNone) != r.Not; !matches {
+			i++
 			continue
 		}
-		f.tally.hit(uint32(i), f)
-		switch r.Action {
-		case RuleNop:
-			continue
-		case RuleGoto:
-			if target := r.jump[familyIndex(f.key.Family)]; target != None {
-				i = int(target) - 1 // which the loop makes the target
-			}
-			continue
-		case RuleBlackhole:
-			return result{rule: uint16(i), table: None, outcome: blackholed}, -1
-		case RuleProhibit:
-			return result{rule: uint16(i), table: None, outcome: prohibited}, -1
-		case RuleUnreachable:
-			return result{rule: uint16(i), table: None, outcome: netUnreachable}, -1
+		answer, next := s.act(i, f, wait, t)
+		switch next {
+		case decided:
+			return answer, -1
+		case waits:
+			return answer, i
 		}
-		if wait && s.tables[r.Table].routes.HasArrays() {
-			return result{}, i
-		}
-		res := s.lookup(r.Table, f, t)
-		if s.passedOver(r, res, f, t) {
-			continue
-		}
-		res.rule = uint16(i)
-		return res, -1
+		i = next
 	}
 	t.exhausted()
 	return result{rule: None, table: None, outcome: noRoute}, -1
+}
+
+// What act returns where no other rule is to be tried.
+const (
+	decided = -1
+	waits   = -2 // for what the rule's table has
+)
+
+// act does what rule i says, which the packet matches: it has an answer, or the walk goes on at the rule next.
+func (s *Snapshot) act(i int, f *flow, wait bool, t *Trace) (answer result, next int) {
+	r := &s.rules[i]
+	f.tally.hit(uint32(i), f)
+	switch r.Action {
+	case RuleNop:
+		return result{}, i + 1
+	case RuleGoto:
+		if target := r.jump[familyIndex(f.key.Family)]; target != None {
+			return result{}, int(target)
+		}
+		return result{}, i + 1
+	case RuleBlackhole:
+		return result{rule: uint16(i), table: None, outcome: blackholed}, decided
+	case RuleProhibit:
+		return result{rule: uint16(i), table: None, outcome: prohibited}, decided
+	case RuleUnreachable:
+		return result{rule: uint16(i), table: None, outcome: netUnreachable}, decided
+	}
+	if wait && s.tables[r.Table].routes.HasArrays() {
+		return result{}, waits
+	}
+	answer = s.lookup(r.Table, f, t)
+	if s.passedOver(r, answer, f, t) {
+		return result{}, i + 1
+	}
+	answer.rule = uint16(i)
+	return answer, decided
 }
 
 // passedOver reports whether the walk goes on behind a rule whose table has come to an answer.

@@ -104,62 +104,82 @@ var endings = [...]string{"accepted", "dropped", "rejected"}
 // run takes a packet through the program, which must not be the zero one. It changes f.mark and f.tos. by is the
 // statement that ended it, or None where main ended. Compile has made sure that it ends, and that the stack suffices.
 func (p *program) run(s *Snapshot, f *flow, t *Trace) (how ending, by uint16) {
-	var stack [MaxJumps]struct{ chain, next uint16 } // where jumps come back to
-	depth := 0
-	at, next := uint16(0), p.chains[0].first
+	w := place{next: p.chains[0].first}
 	for {
-		if next == p.chains[at].end {
-			if depth == 0 {
+		if w.next == p.chains[w.at].end {
+			left := w.at
+			if !w.back() {
 				return accepted, None
 			}
-			depth--
-			t.back(p, at, stack[depth].chain, depth)
-			at, next = stack[depth].chain, stack[depth].next
+			t.back(p, left, w.at, w.depth)
 			continue
 		}
-		i := next
-		next++
+		i := w.next
+		w.next++
 		st := &p.statements[i]
 		if !st.match.families.has(f.key.Family) {
-			t.skipStatement(p, st, depth)
+			t.skipStatement(p, st, w.depth)
 			continue
 		}
 		bad := mismatch(st.match.conditions, f)
 		matches := (bad == nil) != st.match.not
-		t.statement(s, st, f, bad, depth)
+		t.statement(s, st, f, bad, w.depth)
 		if !matches {
 			continue
 		}
 		f.tally.hit(s.cells.statements+uint32(i), f)
-		for j := range st.then {
-			switch then := &st.then[j]; then.Action {
-			case MarkSet:
-				f.mark = f.mark&^then.Mask | then.Mark&then.Mask
-			case MarkDSCP:
-				f.tos = then.DSCP<<2 | f.tos&^dscpMask
-			case MarkAccept:
-				return accepted, i
-			case MarkDrop:
-				return dropped, i
-			case MarkReject:
-				return rejected, i
-			case MarkJump:
-				stack[depth].chain, stack[depth].next = at, next
-				depth++
-				at, next = then.Chain, p.chains[then.Chain].first
-			case MarkGoto:
-				at, next = then.Chain, p.chains[then.Chain].first
-			case MarkReturn:
-				next = p.chains[at].end
-			}
+		if how, ended := w.act(p, st, f); ended {
+			return how, i
 		}
 	}
 }
 
-// mark runs the mark program, and reports whether the packet goes on to the rules.
-func (s *Snapshot) mark(f *flow, v *Verdict, t *Trace) bool {
-	how, by := s.marks.run(s, f, t)
-	t.marked(f, how)
+// place is where a packet is in the program.
+type place struct {
+	at, next uint16 // chain, and statement: the next one to try, or the chain's end
+	depth    int
+	stack    [MaxJumps]struct{ chain, next uint16 } // where jumps come back to
+}
+
+// back goes to where the last jump comes back to; it is false in main, which was not jumped to.
+func (w *place) back() bool {
+	if w.depth == 0 {
+		return false
+	}
+	w.depth--
+	w.at, w.next = w.stack[w.depth].chain, w.stack[w.depth].next
+	return true
+}
+
+// act does what the statement before next says, which the packet matches.
+func (w *place) act(p *program, st *statement, f *flow) (how ending, ended bool) {
+	for j := range st.then {
+		switch then := &st.then[j]; then.Action {
+		case MarkSet:
+			f.mark = f.mark&^then.Mask | then.Mark&then.Mask
+		case MarkDSCP:
+			f.tos = then.DSCP<<2 | f.tos&^dscpMask
+		case MarkAccept:
+			return accepted, true
+		case MarkDrop:
+			return dropped, true
+		case MarkReject:
+			return rejected, true
+		case MarkJump:
+			w.stack[w.depth].chain, w.stack[w.depth].next = w.at, w.next
+			w.depth++
+			w.at, w.next = then.Chain, p.chains[then.Chain].first
+		case MarkGoto:
+			w.at, w.next = then.Chain, p.chains[then.Chain].first
+		case MarkReturn:
+			w.next = p.chains[w.at].end
+		}
+	}
+	return accepted, false
+}
+
+// marked puts into the verdict what the mark program has done, and reports whether the packet goes on to the rules.
+func (f *flow) marked(v *Verdict, how ending, by uint16) bool {
 	v.Mark, v.TOS, v.SetDSCP = f.mark, f.tos, f.tos != f.key.TOS
 	switch how {
 	case dropped:

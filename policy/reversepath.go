@@ -53,11 +53,22 @@ func (s *Snapshot) reversePath(f *flow, egress uint16, t *Trace) bool {
 	back.fill(s, k)
 
 	t.turn(s, &back, port.ReversePath)
-	r := s.walk(&back, t)
+	r := s.walkBack(f, &back, t)
 	ok := r.outcome == found && r.route.Action == fib.Unicast && (port.ReversePath == ReverseLoose || leavesBy(r.route, in))
 	*k = was
 	t.returned(s, r, in, ok)
 	return ok
+}
+
+// walkBack walks the rules for the packet the other way as they were walked for the one that came in.
+func (s *Snapshot) walkBack(f, back *flow, t *Trace) result {
+	if m := s.matchers.rules[familyIndex(f.key.Family)]; m != nil && f.matched {
+		var class classes
+		m.classify(back, &class)
+		r, _ := s.matchFrom(m, &class, back, 0, false)
+		return r
+	}
+	return s.walk(back, t)
 }
 
 // leavesBy reports whether one of the route's next hops is by the port.

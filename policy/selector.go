@@ -15,6 +15,7 @@ type flow struct {
 	sport, dport uint16 // 0 in all but whole TCP and UDP packets, and what counts as whole
 	tos          uint8  // after the mark program
 	ownSource    bool   // src is the router's own
+	matched      bool   // rules are found by matchers, where there are any
 	tally        *Tally // of what matches, or nil
 	l4           bool   // conditions may look at the L4 header: it is there, or was completed
 }

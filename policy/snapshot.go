@@ -29,8 +29,10 @@ type Snapshot struct {
 	linksDown    bool // as Adjacencies say: not every route stands
 	warnings     []*CompileError
 	names        names
-	cells        cells  // of a Tally
-	arrays       bool   // a table has array forms: see Promote
+	cells        cells // of a Tally
+	arrays       bool  // a table has array forms: see Promote
+	matchers     matchers
+	matches      bool   // there are some
 	consistent   bool   // see ConsistentFragments
 	linux        *Linux // what the kernel is to have of it; nil: nothing
 }

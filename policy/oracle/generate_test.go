@@ -139,7 +139,11 @@ func (g *generator) description(reserved func(*description)) *description {
 	for i := first; i < len(d.Tables); i++ {
 		tables = append(tables, uint16(i), uint16(i), uint16(i))
 	}
-	for range 1 + g.IntN(14) {
+	rules := 1 + g.IntN(14)
+	if g.one(3) {
+		rules += 20 // more than are tried one by one
+	}
+	for range rules {
 		d.Rules = append(d.Rules, g.rule(fmt.Sprintf("r%d", len(d.Rules)), tables))
 	}
 	if !d.defaults && !g.one(3) {
