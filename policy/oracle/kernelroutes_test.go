@@ -18,6 +18,9 @@ func TestKernelRoutes(t *testing.T) {
 	l := lab.ForTest(t)
 	r := newRouter(t, l, "weir")
 	k := newKernel(t, r)
+	// Until there has been an IPv4 rule, the kernel has the routes of local in main (fib_unmerge in net/ipv4/fib_frontend.c).
+	rule := lab.Rule{Priority: 1, Mark: 1, Mask: 1, Table: 1}
+	check(t, r.AddRule(rule), r.RemoveRule(rule))
 	first := newDescription(true)
 	first.KernelRoutes = true
 	w := newWeir(t, l, r, first)
