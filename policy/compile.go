@@ -27,7 +27,7 @@ func Compile(p *Policy) (*Snapshot, error) {
 		ICMP:      p.ICMP,
 		ingress:   compileIngress(p.Ports),
 		addresses: ownAddresses(p.Ports),
-		own:       ownKinds(p.Ports),
+		own:       newOwnSet(ownKinds(p.Ports)),
 		portIndex: make(map[string]uint16, len(p.Ports)),
 		seed:      hashSeed(p.Hostname),
 

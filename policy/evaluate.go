@@ -334,7 +334,7 @@ func (s *Snapshot) sourceKind(k *packet.Key) ownKind {
 	if k.Family != packet.IPv4 || k.Ingress == LocalOutput {
 		return foreign
 	}
-	return s.own[ipv4Word(k.Src[12:16])]
+	return s.own.kind(ipv4Word(k.Src[12:16]))
 }
 
 func ipv4Word(b []byte) uint32 {

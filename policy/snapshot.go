@@ -19,7 +19,7 @@ type Snapshot struct {
 	rules     []rule
 	tables    []table
 	ingress   []ingress             // by device
-	own       map[uint32]ownKind    // IPv4 addresses in network order that are the router's, or a connected broadcast
+	own       ownSet                // IPv4 addresses in network order that are the router's, or a connected broadcast
 	addresses map[netip.Addr]uint16 // the router's own, of both families, with their port
 	portIndex map[string]uint16     // by name, for packets that people describe
 	seed      uint64                // of the flow hash
