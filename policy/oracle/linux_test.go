@@ -107,7 +107,7 @@ func TestLinux(t *testing.T) {
 		t.Log("without marks: nft is not installed")
 	}
 	counts := map[string]int{}
-	series(t, 80, 100, func(t *testing.T, number, packets int, r *rand.Rand) {
+	series(t, 100, 100, func(t *testing.T, number, packets int, r *rand.Rand) {
 		g := newWireGenerator(r, number)
 		d := g.description(reserve)
 		k.configure(t, d)

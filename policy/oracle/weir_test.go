@@ -77,7 +77,7 @@ func TestWeir(t *testing.T) {
 	reserve(first)
 	w := newWeir(t, l, newRouter(t, l, "weir"), first)
 	counts := map[string]int{}
-	series(t, 40, 60, func(t *testing.T, number, packets int, r *rand.Rand) {
+	series(t, 100, 100, func(t *testing.T, number, packets int, r *rand.Rand) {
 		g := newWireGenerator(r, number)
 		g.file = true
 		d := g.description(reserve)
