@@ -7,6 +7,22 @@ import (
 	"pgregory.net/rapid"
 )
 
+// lookup returns the answer for one address: the slow twin of lookup4 and lookup6.
+func (t *trie) lookup(k key) uint32 {
+	e := get(t.root, t.narrow, k.at(0))
+	for level := 1; e&referring != 0; level++ {
+		if e&toTail != 0 {
+			e = t.tails[e&entryID].answer(k)
+			break
+		}
+		e = get(t.blocks, t.narrow, e&entryID<<8|k.at(level))
+	}
+	if e == 0 {
+		e = t.base.Load()
+	}
+	return e
+}
+
 // sameLookup compares the array forms with the routing information base for one address.
 func sameLookup(t *rapid.T, table *Table, addr netip.Addr, tos uint8) {
 	t.Helper()

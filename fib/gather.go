@@ -6,8 +6,8 @@ import "golang.org/x/sys/cpu"
 
 //go:generate go run ./asm -out gather_amd64.s -stubs gather_amd64.go -pkg fib
 
-// Vectors is the widest instruction set that lookups of whole batches use here: avx512, avx2, or none.
-var Vectors = func() string {
+// vectors is the widest instruction set that lookups of whole batches use here: avx512, avx2, or none.
+var vectors = func() string {
 	switch {
 	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ:
 		return "avx512"
@@ -21,11 +21,11 @@ var Vectors = func() string {
 func (t *trie) lookup4Vectors(addrs *[BatchMax]uint32, n uint64, found *Found) (ok bool) {
 	root, blocks, base := &t.root[0], &t.blocks[0], t.base.Load()
 	switch {
-	case Vectors == "none":
+	case vectors == "none":
 		return false
-	case Vectors == "avx512" && t.narrow:
+	case vectors == "avx512" && t.narrow:
 		lookup4NarrowAVX512(root, blocks, base, &addrs[0], &found[0], n)
-	case Vectors == "avx512":
+	case vectors == "avx512":
 		lookup4WideAVX512(root, blocks, base, &addrs[0], &found[0], n)
 	case t.narrow:
 		lookup4NarrowAVX2(root, blocks, base, &addrs[0], &found[0], n)
@@ -39,7 +39,7 @@ func (t *trie) lookup4Vectors(addrs *[BatchMax]uint32, n uint64, found *Found) (
 // are in left. AVX2 is left alone here: its
 // gathers of five levels took 41 to 66 ns a lookup in a full table where plain code took 31 to 47 (EPYC, 64 lookups).
 func (t *trie) lookup6Vectors(addrs *[4][BatchMax]uint32, n uint64, found *Found, left *[BatchMax / 16]uint16) (level int) {
-	if Vectors != "avx512" {
+	if vectors != "avx512" {
 		return 0
 	}
 	lookup6AVX512(&t.root[0], &t.blocks[0], t.base.Load(), &addrs[0][0], &addrs[1][0], &found[0], &left[0], n)

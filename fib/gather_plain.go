@@ -2,8 +2,7 @@
 
 package fib
 
-// Vectors is the widest instruction set that lookups of whole batches use here: none.
-const Vectors = "none"
+// There are no vectors here.
 
 func (t *trie) lookup4Vectors(*[BatchMax]uint32, uint64, *Found) (ok bool) { return false }
 

@@ -109,22 +109,6 @@ func put(words []uint32, narrow bool, i, e uint32) {
 	atomic.StoreUint32(&words[i], e)
 }
 
-// lookup returns the answer for an address.
-func (t *trie) lookup(k key) uint32 {
-	e := get(t.root, t.narrow, k.at(0))
-	for level := 1; e&referring != 0; level++ {
-		if e&toTail != 0 {
-			e = t.tails[e&entryID].answer(k)
-			break
-		}
-		e = get(t.blocks, t.narrow, e&entryID<<8|k.at(level))
-	}
-	if e == 0 {
-		e = t.base.Load()
-	}
-	return e
-}
-
 func (t *tail) answer(k key) uint32 {
 	if (k.hi^t.key.hi)&t.mask.hi|(k.lo^t.key.lo)&t.mask.lo == 0 {
 		return t.in
