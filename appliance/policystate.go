@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"errors"
 	"time"
 
 	"weir/policy"
@@ -49,6 +50,20 @@ type RouteState struct {
 	Metric uint32    `json:"metric,omitempty"`
 	Text   string    `json:"text"`
 	Hits   *HitState `json:"hits,omitempty"` // absent where the table does not count routes
+}
+
+// Explain explains what becomes of a packet, described by words such as iif=em0, by what runs now.
+func (r *Router) Explain(words []string) (e policy.Explanation, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running == nil {
+		return e, errors.New("nothing runs")
+	}
+	k, err := r.running.snap.ParsePacket(words)
+	if err != nil {
+		return e, err
+	}
+	return r.running.snap.Explain(&k), nil
 }
 
 func (h Hits) state(x policy.Hits) HitState {

@@ -226,6 +226,9 @@ func (c *Command) execute(ctx context.Context, line string, out *chunks) (output
 	if !command.runs() {
 		return []byte(command.invalid(words, args)), StatusBadCommand
 	}
+	if command.Stream != nil && out == nil {
+		return []byte("Invalid command: answers bit by bit, which does not go here\n"), StatusBadCommand
+	}
 	value, err := command.run(ctx, args, asJSON, out)
 	var usage *UsageError
 	switch {

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strings"
+
+	"weir/appliance"
+	"weir/mgmt"
 )
 
 type explainCommand struct {
@@ -52,4 +57,20 @@ func (c *explainCommand) Run() error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// explainRunning explains a packet by what runs: neighbours are as they are now.
+func explainRunning(router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "explain", Help: "what becomes of a packet: iif=em0 src=192.0.2.9 dst=198.51.100.7 …", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
+		if len(args) == 0 {
+			return nil, &mgmt.UsageError{Message: "explain takes a packet, as in iif=em0 src=192.0.2.9 dst=198.51.100.7"}
+		}
+		explanation, err := router.Explain(args)
+		if err != nil || asJSON {
+			return explanation, err
+		}
+		var b strings.Builder
+		err = explanation.WriteText(&b)
+		return b.String(), err
+	}}
 }

@@ -25,11 +25,12 @@ var rooms = map[string][]string{
 	"policy/oracle": {"policy", "policy/packet", "fib"},
 	"appliance":     {"rings", "policy/packet", "policy", "fib"},
 	"mgmt":          {"policy", "policy/packet", "fib"},
+	"mgmt/web":      {},
 	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
 	"perf/versus":   {"perf", "perf/lab"},
-	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
+	"cmd/weir":      {"appliance", "mgmt", "mgmt/web", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.

@@ -49,9 +49,11 @@ func (c *runCommand) Run() error {
 
 	var router *appliance.Router
 	registry := prometheus.NewRegistry()
-	metrics := mgmt.NewMetrics(metricsHandler(registry), log)
+	var engine *mgmt.Engine
+	vital := newPulse()
+	metrics := mgmt.NewMetrics(watching(registry, vital, func() []*mgmt.Command { return controlCommands(engine, router) }, func() string { return hostname(engine) }), log)
 	defer metrics.Close()
-	engine := mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
+	engine = mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
 		r, err := appliance.New(appliance.Options{
 			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
 		}, log)
@@ -89,7 +91,7 @@ func (c *runCommand) Run() error {
 		serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router))
 	}()
 	notify(log, daemon.SdNotifyReady)
-	go watchdog(ctx, router, log)
+	go vital.beat(ctx, router, log)
 
 	failure := live(ctx, engine, signals, serving, log)
 	notify(log, daemon.SdNotifyStopping)
@@ -138,28 +140,6 @@ func reload(ctx context.Context, engine *mgmt.Engine, log *zap.Logger) mgmt.Repo
 func notify(log *zap.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("notify service manager", zap.Error(err))
-	}
-}
-
-// watchdog tells systemd that all is well, as long as every worker moves.
-func watchdog(ctx context.Context, router *appliance.Router, log *zap.Logger) {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return
-	}
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if stuck := router.Stuck(); len(stuck) > 0 {
-				log.Error("workers do not move", zap.Ints("workers", stuck))
-				continue
-			}
-			notify(log, daemon.SdNotifyWatchdog)
-		}
 	}
 }
 

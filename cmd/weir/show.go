@@ -17,6 +17,7 @@ import (
 func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
 	return []*mgmt.Command{
 		{Name: "show", Help: "look at the running router", Commands: slices.Concat([]*mgmt.Command{
+			showSystem(engine, router),
 			show(router, "counters", "where all packets went", all, countersText),
 			show(router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
 			show(router, "ports", "ports and what they passed", portsOf, portsText),
@@ -24,6 +25,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 			show(router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
 			show(router, "workers", "workers and how busy they are", workersOf, workersText),
 		}, policyCommands(router))},
+		explainRunning(router),
 		captureCommands(router),
 		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
 			if len(args) > 0 {
@@ -61,7 +63,7 @@ func all(s appliance.State) appliance.State { return s }
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"system, counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.
