@@ -1,8 +1,10 @@
 package mgmt
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"weir/policy"
 )
@@ -12,12 +14,13 @@ type System struct {
 	Hostname string // empty: leave the machine's alone
 	Workers  []int  // CPUs of the workers, in the order of the file; nil is auto: all CPUs but one
 	Metrics  string // address and port that metrics are served on; empty: nowhere
+	Syslog   string // address and port of a server that gets the log by UDP; empty: none
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "syslog", "ssh"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -40,6 +43,10 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			has := false
 			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) { d.system.Metrics, has = d.listenAddress(v, p), true })
 			d.required(v, p, "listen", has || !isMapping)
+		case "syslog":
+			has := false
+			isMapping := d.fields(v, p, &syslogKeys, func(_ key, v *node, p *path) { d.system.Syslog, has = d.addressPort(v, p, "192.0.2.9:514"), true })
+			d.required(v, p, "server", has || !isMapping)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
 		case "multipath-hash":
@@ -50,11 +57,20 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 	})
 }
 
-var metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
+var (
+	metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
+	syslogKeys  = section{name: "system.syslog", keys: []string{"server"}}
+)
 
 // listenAddress returns an address and port to listen on, or empty text.
 func (d *decoder) listenAddress(n *node, p *path) string {
-	const what = "an address and a port such as 127.0.0.1:9550 or [::1]:9550"
+	return d.addressPort(n, p, "127.0.0.1:9550")
+}
+
+// addressPort returns an address and port, or empty text. The example is an IPv4 one.
+func (d *decoder) addressPort(n *node, p *path, example string) string {
+	_, port, _ := strings.Cut(example, ":")
+	what := fmt.Sprintf("an address and a port such as %s or [::1]:%s", example, port)
 	text, ok := d.text(n, p, what)
 	if !ok {
 		return ""

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ type monitorCommand struct {
 	Control  string        `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	Interval time.Duration `default:"1s" placeholder:"TIME" help:"Time between looks (${default}), at least 100ms."`
 	Count    int           `placeholder:"N" help:"End after N looks; without, Ctrl-C ends it."`
+	What     string        `arg:"" optional:"" enum:"traffic,log" default:"traffic" help:"traffic, or log: its lines as they come."`
 }
 
 // intervalMin keeps the control plane from doing nothing but answering.
@@ -32,6 +34,9 @@ func (c *monitorCommand) Run() (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if c.What == "log" {
+		return c.followLog(ctx)
+	}
 	last, err := look(ctx, c.Control)
 	if err != nil {
 		return err
@@ -70,6 +75,18 @@ func (c *monitorCommand) Run() (err error) {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// followLog prints lines of the log until it is interrupted.
+func (c *monitorCommand) followLog(ctx context.Context) error {
+	out, status, err := mgmt.Stream(ctx, c.Control, os.Stdout, "monitor", "log")
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (is weir running here? --control names its socket)", err)
+	case status != mgmt.StatusOK:
+		return fmt.Errorf("monitor log: %s", strings.TrimSuffix(string(out), "\n"))
 	}
 	return nil
 }

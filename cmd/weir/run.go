@@ -14,7 +14,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"weir/appliance"
 	"weir/mgmt"
@@ -39,11 +38,8 @@ func (c *runCommand) Run() error {
 		fmt.Fprintf(os.Stderr, "weir: a ring size is a power of two, at least %d\n", ringSizeMin)
 		return silent{exitUsage}
 	}
-	log, err := newLogger(c.Log)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere; nothing is lost
+	logs := newLogs(c.Log)
+	log := logs.Logger
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
@@ -51,7 +47,7 @@ func (c *runCommand) Run() error {
 	registry := prometheus.NewRegistry()
 	var engine *mgmt.Engine
 	vital := newPulse()
-	metrics := mgmt.NewMetrics(watching(registry, vital, func() []*mgmt.Command { return controlCommands(engine, router) }, func() string { return hostname(engine) }), log)
+	metrics := mgmt.NewMetrics(watching(registry, vital, func() []*mgmt.Command { return controlCommands(engine, router, logs.book) }, func() string { return hostname(engine) }), log)
 	defer metrics.Close()
 	engine = mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
 		r, err := appliance.New(appliance.Options{
@@ -62,7 +58,7 @@ func (c *runCommand) Run() error {
 		}
 		router = r
 		return r, nil
-	}, log, metrics)
+	}, log, logs.syslog, metrics)
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -88,7 +84,7 @@ func (c *runCommand) Run() error {
 	serving, served := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(served)
-		serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router))
+		serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router, logs.book))
 	}()
 	notify(log, daemon.SdNotifyReady)
 	go vital.beat(ctx, router, log)
@@ -141,15 +137,4 @@ func notify(log *zap.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("notify service manager", zap.Error(err))
 	}
-}
-
-func newLogger(format string) (*zap.Logger, error) {
-	config := zap.NewProductionConfig()
-	config.Encoding = format
-	config.Sampling = nil // nothing is logged per packet, so nothing needs thinning
-	config.EncoderConfig.EncodeTime = zapcore.RFC3339TimeEncoder
-	config.EncoderConfig.EncodeLevel = zapcore.LowercaseLevelEncoder
-	config.DisableStacktrace = true
-	config.DisableCaller = true
-	return config.Build()
 }

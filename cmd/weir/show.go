@@ -14,10 +14,11 @@ import (
 )
 
 // controlCommands is what the running router answers over its control socket.
-func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
+func controlCommands(engine *mgmt.Engine, router *appliance.Router, log *mgmt.Logbook) []*mgmt.Command {
 	return []*mgmt.Command{
 		{Name: "show", Help: "look at the running router", Commands: slices.Concat([]*mgmt.Command{
 			showSystem(engine, router),
+			showLog(log),
 			show(router, "counters", "where all packets went", all, countersText),
 			show(router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
 			show(router, "ports", "ports and what they passed", portsOf, portsText),
@@ -25,6 +26,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 			show(router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
 			show(router, "workers", "workers and how busy they are", workersOf, workersText),
 		}, policyCommands(router))},
+		{Name: "monitor", Help: "follow the running router", Commands: []*mgmt.Command{monitorTraffic(router), monitorLog(log)}},
 		explainRunning(router),
 		captureCommands(router),
 		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
@@ -63,7 +65,7 @@ func all(s appliance.State) appliance.State { return s }
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"system, counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"system, log, counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.
