@@ -5,7 +5,7 @@ BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-peers peers container install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-peers bench-stages peers container install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -75,6 +75,10 @@ bench-peers: need-root build ## the same with rules, marks, and the Internet's t
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-policy --rules 4000 --marks 1000 --peers weir,plain,floor
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-table --routes bin/internet.gz
+
+bench-stages: build ## what each stage of the packet loop takes, with rules and the Internet's table, into RESULTS/stages.md
+	@ln -sf "$(TABLE)" bin/internet.gz
+	$(BIN) perf stages --rounds $(ROUNDS) --routes bin/internet.gz --page $(RESULTS)/stages.md
 
 container: ## build the container image with docker or buildah
 	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi

@@ -46,15 +46,15 @@ func TestParseRoutes(t *testing.T) {
 	check(t, err, z.Close(), os.WriteFile(packed, []byte(b.String()), 0o600))
 	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 	for _, name := range []string{plain, packed} {
-		if got, err := ParseRoutes(name); err != nil || !slices.Equal(got, want) {
+		if got, err := ParseRoutes(name, false); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if got, err := ParseRoutes("1000"); err != nil || len(got) != 1000 {
+	if got, err := ParseRoutes("1000", false); err != nil || len(got) != 1000 {
 		t.Errorf("%d routes, %v", len(got), err)
 	}
 	for name, part := range map[string]string{"-1": "routes", "3000000": "routes", bad: "line 2", filepath.Join(dir, "none"): "no such file"} {
-		if _, err := ParseRoutes(name); err == nil || !strings.Contains(err.Error(), part) {
+		if _, err := ParseRoutes(name, false); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -62,9 +62,9 @@ func TestParseRoutes(t *testing.T) {
 
 // TestDestinations wants them inside of the routes, some of them often.
 func TestDestinations(t *testing.T) {
-	l := Load{Routes: randomPrefixes(100)}
+	l := Load{Routes: randomPrefixes(100, false)}
 	often := map[netip.Addr]int{}
-	for _, a := range l.destinations() {
+	for _, a := range l.destinations(false) {
 		often[a]++
 	}
 	most := 0

@@ -10,8 +10,9 @@ import (
 )
 
 type perfCommand struct {
-	Peers perfPeersCommand `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
-	Floor perfFloorCommand `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
+	Peers  perfPeersCommand  `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
+	Stages perfStagesCommand `cmd:"" help:"Say what each stage of the packet loop takes, without devices: parsing, decision, rewriting."`
+	Floor  perfFloorCommand  `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
 }
 
 type perfPeersCommand struct {
@@ -42,7 +43,7 @@ func (c *perfPeersCommand) Run() error {
 	o := perf.PeersOptions{Rounds: c.Rounds, Window: c.Window, Sizes: sizes, IdleSpin: spin, ReceiveYields: c.Yields, Version: version,
 		CommandLine: "weir " + strings.Join(os.Args[1:], " ")}
 	o.Load = perf.Load{Rules: c.Rules, Marks: c.Marks}
-	if o.Load.Routes, err = perf.ParseRoutes(c.Routes); err != nil {
+	if o.Load.Routes, err = perf.ParseRoutes(c.Routes, false); err != nil {
 		return err
 	}
 	for _, p := range c.Peers {
