@@ -76,6 +76,7 @@ bench-peers: need-root build ## the same with rules, marks, and the Internet's t
 		$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-rules-$$rules --rules $$rules || exit 1; \
 	done
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-policy --rules 4000 --marks 1000 --peers weir,plain,floor
+	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-marks --marks 1000 --peers weir,plain,kernel,nft
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-table --routes bin/internet.gz
 

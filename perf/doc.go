@@ -2,7 +2,7 @@
 //
 // [Peers] puts weir beside what it should be judged by on one machine: the I/O floor, which is the least that a
 // forwarder over AF_XDP can do ([RunFloor]), an XDP program that asks the kernel's tables, and the kernel's own forwarding.
-// They may be given rules and routes to carry ([Load]). All stand in the same place of the same testbed and take turns:
+// They may be given rules and routes to carry, and marks, which the kernel has in nftables ([Load]). All stand in the same place of the same testbed and take turns:
 //
 //	core 0                    core 1                                  core 1, in softirq
 //	┌──────────┐  veth   ┌────────────────────────────────┐  veth   ┌───────────┐

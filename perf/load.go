@@ -18,7 +18,7 @@ import (
 // that every packet meets them all.
 type Load struct {
 	Rules  int            // policy rules, for sources that do not occur
-	Marks  int            // statements of weir's mark program, the same; the kernel has no such
+	Marks  int            // statements of weir's mark program, the same; of the others only Marked has them
 	Routes []netip.Prefix // of one family, all by the same gateway; the stream then goes to addresses inside of these
 	Wide   bool           // rules and statements look at more than the source; for Stages
 	IPv6   bool           // instead of IPv4; for Stages
@@ -37,7 +37,7 @@ func (l *Load) check() error {
 }
 
 func (l *Load) String() string {
-	return fmt.Sprintf("%d rules, %d mark statements (weir only), %d routes", l.Rules, l.Marks, max(1, len(l.Routes)))
+	return fmt.Sprintf("%d rules, %d mark statements (weir and nft only), %d routes", l.Rules, l.Marks, max(1, len(l.Routes)))
 }
 
 // ParseRoutes reads a number, of random prefixes, or the name of a file with a prefix a line, which may be compressed (.gz).

@@ -20,9 +20,9 @@ type perfPeersCommand struct {
 	Window   time.Duration `default:"1s" help:"How long each rate is offered (${default})."`
 	Size     string        `default:"64" placeholder:"BYTES" help:"Frame size, or sizes in the order in which packets have them: 64,594,1518 (${default})."`
 	Rules    int           `placeholder:"N" help:"Rules that the routers have, none of which matches."`
-	Marks    int           `placeholder:"N" help:"Mark statements that weir has, none of which matches."`
+	Marks    int           `placeholder:"N" help:"Mark statements that weir has, and the peer nft, none of which matches."`
 	Routes   string        `placeholder:"N|FILE" help:"Routes: a number of random ones, or a file with a prefix a line (.gz too)."`
-	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, testpmd, xdp and kernel that take part (all; plain is weir without rules, marks and routes)."`
+	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, testpmd, xdp, kernel and nft that take part (all; plain is weir without rules, marks and routes, nft the kernel with the marks in nftables)."`
 	IdleSpin time.Duration `default:"20us" help:"How long weir and the floor may spin before they sleep (${default})."`
 	Yields   bool          `help:"Leave the ports' receive threads at nice 0, below the worker."`
 	Out      string        `placeholder:"NAME" help:"Write NAME.md and NAME.json into --dir too."`
