@@ -14,6 +14,7 @@ import (
 // copied into the worker's chunks, in the place of the kernel, and stay where Transmit would take them. It is for one goroutine.
 type Stages struct {
 	w      *Worker
+	stages *policy.Stages
 	umem   *rings.UMEM
 	chunks []uint64 // that frames come in on, in turns
 	next   int
@@ -45,7 +46,7 @@ func NewStages(s *policy.Snapshot) (*Stages, error) {
 		s.Ports[changed[i].Neighbor.Port].Wire(&changed[i])
 	}
 	s = s.WithAdjacencies(s.Adjacencies.With(changed...))
-	m := &Stages{umem: umem, w: &Worker{
+	m := &Stages{umem: umem, stages: policy.NewStages(s), w: &Worker{
 		gen: &generation{snap: s}, tally: s.NewTally(), used: make([]atomic.Uint32, adjacenciesMax),
 		lane: &lane{in: []ingress{{queue: queue, drops: new(dropCounters)}}},
 	}}
@@ -142,7 +143,7 @@ func (m *Stages) run(last int) {
 	if last == stageIngress {
 		return
 	}
-	w.gen.snap.DecideUpTo(policy.Stage(min(last, stageRewrite-1)-stageDecide), w.keys[:n], w.verdicts[:n], w.tally)
+	m.stages.DecideUpTo(policy.Stage(min(last, stageRewrite-1)-stageDecide), w.keys[:n], w.verdicts[:n], w.tally)
 	if last < stageRewrite {
 		return
 	}

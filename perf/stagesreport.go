@@ -75,7 +75,7 @@ func (r *StagesResult) verdict() string {
 	return "missed"
 }
 
-const stagesLegend = "`match` finds the rules that match, as if tables without array forms had no route; `trees` asks those tables, and has all that " +
+const stagesLegend = "`match` finds the rules that match, and asks tables without array forms as if they were empty; `trees` is what these have more to do, and all that " +
 	"is left for packets that one of them has a route for; `arrays` asks the others. " +
 	"`send` has the adjacency, Encap, the egress's batch, and the worker's clock and counters of each batch."
 

@@ -95,7 +95,7 @@ type batch struct {
 	found fib.Found
 }
 
-// decide goes as far as a stage, see DecideUpTo.
+// decide goes as far as a stage, see Stages.
 func (s *Snapshot) decide(keys []packet.Key, verdicts []Verdict, tally *Tally, last Stage) {
 	var b batch
 	for i := range keys {
@@ -117,10 +117,6 @@ func (s *Snapshot) decide(keys []packet.Key, verdicts []Verdict, tally *Tally, l
 	}
 	b.classify(&s.matchers.rules)
 	if last == StageRuleClasses {
-		return
-	}
-	if last == StageMatch {
-		s.matchOnly(&b)
 		return
 	}
 	begun := b.open

@@ -31,7 +31,7 @@ func TestDecideUpTo(t *testing.T) {
 		}
 		keys := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) packet.Key { return genMarkKey(t, len(ports)) }), 1, fib.BatchMax).Draw(t, "keys")
 		want := make([]Verdict, len(keys))
-		all := s.NewTally()
+		all, stages := s.NewTally(), NewStages(s)
 		s.Decide(keys, want, all)
 		sum := func(hits []Hits) (n uint64) {
 			for _, h := range hits {
@@ -45,7 +45,7 @@ func TestDecideUpTo(t *testing.T) {
 		rules := func(t *Tally) uint64 { return sum(t.hits[:len(s.rules)]) }
 		for last := range StageEnd {
 			got, tally := make([]Verdict, len(keys)), s.NewTally()
-			s.DecideUpTo(last, keys, got, tally)
+			stages.DecideUpTo(last, keys, got, tally)
 			if n, whole := statements(tally), statements(all); last < StageMarks && n != 0 || last >= StageMarks && n != whole {
 				t.Fatalf("%s: %d statements hit, %d in all", last, n, whole)
 			}
@@ -56,7 +56,7 @@ func TestDecideUpTo(t *testing.T) {
 				if last >= StageMarks && (got[i].Mark != want[i].Mark || got[i].SetDSCP != want[i].SetDSCP) {
 					t.Fatalf("%s: %+v, want the mark of %+v", last, got[i], want[i])
 				}
-				if last < StageTrees && got[i].Action == Forward && got[i].Adjacency != Unresolved || last == StageConclude && got[i] != want[i] {
+				if last < StageMatch && got[i].Action == Forward && got[i].Adjacency != Unresolved || last == StageConclude && got[i] != want[i] {
 					t.Fatalf("%s: %+v, want %+v", last, got[i], want[i])
 				}
 				if last == StageTrees && !s.arrays && got[i] != want[i] {
