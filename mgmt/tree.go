@@ -316,7 +316,11 @@ func (b *treeBuilder) pairValue(column int, colon *token.Token) (node, error) {
 			return node{}, syntaxErrorAt(t, "a list that is written with dashes begins on a line of its own")
 		}
 		if b.startsPair() {
-			return node{}, syntaxErrorAt(b.ahead(1), "a second colon on the line; quote the value if it is text")
+			second := b.ahead(1)
+			if isPlain(t) && second.Position.Line != t.Position.Line && second.Position.Column <= column {
+				return node{}, b.unexpected(second)
+			}
+			return node{}, syntaxErrorAt(second, "a second colon on the line; quote the value if it is text")
 		}
 		return b.value()
 	case t.Position.Column > column:

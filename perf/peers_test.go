@@ -102,6 +102,13 @@ func nothingLeft(t *testing.T) {
 	}
 }
 
+// TestNothingOfOthers wants what another `weir perf peers` has on this machine not to be taken for something left.
+func TestNothingOfOthers(t *testing.T) {
+	other := must[string](t)(os.MkdirTemp(shared, "weir-perf-"))
+	defer func() { check(t, os.RemoveAll(other)) }()
+	nothingLeft(t)
+}
+
 func TestCommonRate(t *testing.T) {
 	for _, c := range []struct {
 		able map[Peer]float64

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 
 	"github.com/alecthomas/kong"
 )
@@ -47,7 +48,7 @@ func main() {
 	}
 	ctx, err := parser.Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "weir:", err)
+		fmt.Fprintln(os.Stderr, "weir:", told(err))
 		os.Exit(exitUsage)
 	}
 	if err := ctx.Run(); err != nil {
@@ -58,4 +59,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "weir:", err)
 		os.Exit(exitRefused)
 	}
+}
+
+// endOfLine is how the parser says of a flag that the command line ends where its value should be.
+var endOfLine = regexp.MustCompile(`^--([^:]+): expected .* but got "EOL"`)
+
+// told says what is wrong with the command line.
+func told(err error) error {
+	var p *kong.ParseError
+	match := endOfLine.FindStringSubmatch(err.Error())
+	if match == nil || !errors.As(err, &p) {
+		return err
+	}
+	for _, f := range p.Context.Flags() {
+		if f.Name == match[1] {
+			return fmt.Errorf("the value of --%s is missing: %s", f.Name, f.Summary())
+		}
+	}
+	return err
 }
