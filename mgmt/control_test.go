@@ -20,23 +20,23 @@ import (
 func commands(started, release chan struct{}) []*Command {
 	return []*Command{
 		{Name: "show", Help: "show what runs", Commands: []*Command{
-			{Name: "echo", Help: "show the arguments", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
-				if asJSON {
-					return args, nil
+			{Name: "echo", Help: "show the arguments", Run: func(_ context.Context, r *Request) (any, error) {
+				if r.JSON {
+					return r.Args, nil
 				}
-				return strings.Join(args, ","), nil
+				return strings.Join(r.Args, ","), nil
 			}},
-			{Name: "large", Help: "show much", Run: func(context.Context, []string, bool) (any, error) {
+			{Name: "large", Help: "show much", Run: func(context.Context, *Request) (any, error) {
 				return strings.Repeat("x", 8<<20), nil
 			}},
 		}},
-		{Name: "refuse", Help: "say no", Run: func(context.Context, []string, bool) (any, error) { return nil, errors.New("no") }},
-		{Name: "usage", Help: "be misused", Run: func(context.Context, []string, bool) (any, error) {
+		{Name: "refuse", Help: "say no", Run: func(context.Context, *Request) (any, error) { return nil, errors.New("no") }},
+		{Name: "usage", Help: "be misused", Run: func(context.Context, *Request) (any, error) {
 			return nil, &UsageError{"usage takes nothing"}
 		}},
-		{Name: "panic", Help: "fall over", Run: func(context.Context, []string, bool) (any, error) { panic("fell over") }},
-		{Name: "nothing", Help: "say nothing", Run: func(context.Context, []string, bool) (any, error) { return nil, nil }},
-		{Name: "wait", Help: "take its time", Run: func(context.Context, []string, bool) (any, error) {
+		{Name: "panic", Help: "fall over", Run: func(context.Context, *Request) (any, error) { panic("fell over") }},
+		{Name: "nothing", Help: "say nothing", Run: func(context.Context, *Request) (any, error) { return nil, nil }},
+		{Name: "wait", Help: "take its time", Run: func(context.Context, *Request) (any, error) {
 			close(started)
 			<-release
 			return "done", nil
@@ -85,7 +85,19 @@ func TestControl(t *testing.T) {
 		"show echo a b":                    {StatusOK, "a,b\n"},
 		"show echo a b | json":             {StatusOK, "[\"a\",\"b\"]\n"},
 		"  show   echo  a|json ":           {StatusOK, "[\"a\"]\n"},
-		"show echo a | yaml":               {StatusOK, "a,|,yaml\n"},
+		"show echo a | yaml":               {StatusBadCommand, "Invalid command: | yaml\n"},
+		"show echo a | mtch x":             {StatusBadCommand, "Invalid command: | mtch; did you mean match?\n"},
+		`show echo "a b" 'c|d' "e\"f"`:     {StatusOK, "a b,c|d,e\"f\n"},
+		`show echo "a b`:                   {StatusBadCommand, "Invalid command: a quote is not closed\n"},
+		"show echo a | match ^a$":          {StatusOK, "a\n"},
+		"show echo a | match b":            {StatusOK, ""},
+		`show echo a | match "b|a"`:        {StatusOK, "a\n"},
+		"show echo a | except b | count":   {StatusOK, "Count: 1 lines\n"},
+		"show echo a | json | count":       {StatusOK, "Count: 1 lines\n"},
+		"show echo a | count | json":       {StatusBadCommand, "Invalid command: | json comes first\n"},
+		"show echo a | no-more":            {StatusOK, "a\n"},
+		"show echo a | match (":            {StatusBadCommand, "Invalid command: | match: missing closing ): `(`\n"},
+		"show echo a |":                    {StatusBadCommand, "Invalid command: nothing behind |\n"},
 		"nothing":                          {StatusOK, ""},
 		"refuse":                           {StatusRefused, "no\n"},
 		"panic":                            {StatusRefused, "command panicked: fell over\n"},
@@ -250,7 +262,7 @@ func FuzzRequest(f *testing.F) {
 		case strings.ContainsRune(line, '\n'):
 			t.Fatalf("%q is more than a line", line)
 		}
-		output, status := root.execute(t.Context(), line, nil)
+		output, status := answer(t.Context(), root, line)
 		if status != StatusOK && status != StatusRefused && status != StatusBadCommand {
 			t.Errorf("%q: status %d", line, status)
 		}
@@ -261,4 +273,13 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%q is refused by %.100q", line, output)
 		}
 	})
+}
+
+// answer runs a command line as an administrator.
+func answer(ctx context.Context, root *Command, line string) (output []byte, status int) {
+	invocation, output, status := root.Invoke(line, Admin)
+	if invocation == nil {
+		return output, status
+	}
+	return invocation.Run(ctx, Request{Role: Admin}, io.Discard)
 }

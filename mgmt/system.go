@@ -12,6 +12,7 @@ type System struct {
 	Hostname string // empty: leave the machine's alone
 	Workers  []int  // CPUs of the workers, in the order of the file; nil is auto: all CPUs but one
 	Metrics  string // address and port that metrics are served on; empty: nowhere
+	SSH      *SSH   // nil: nobody can come in
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
@@ -38,8 +39,15 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.decodeICMPLimits(v, p)
 		case "metrics":
 			has := false
-			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) { d.system.Metrics, has = d.listenAddress(v, p), true })
+			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) {
+				has = true
+				if at := d.listenAddress(v, p, "an address and a port such as 127.0.0.1:9550 or [::1]:9550"); at.IsValid() {
+					d.system.Metrics = at.String()
+				}
+			})
 			d.required(v, p, "listen", has || !isMapping)
+		case "ssh":
+			d.decodeSSH(v, p)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
 		case "multipath-hash":
@@ -52,19 +60,18 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 
 var metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
 
-// listenAddress returns an address and port to listen on, or empty text.
-func (d *decoder) listenAddress(n *node, p *path) string {
-	const what = "an address and a port such as 127.0.0.1:9550 or [::1]:9550"
+// listenAddress returns an address and port to listen on, or none where the text is not what it should be.
+func (d *decoder) listenAddress(n *node, p *path, what string) netip.AddrPort {
 	text, ok := d.text(n, p, what)
 	if !ok {
-		return ""
+		return netip.AddrPort{}
 	}
 	at, err := netip.ParseAddrPort(text)
-	if err != nil || at.Port() == 0 {
+	if err != nil || at.Port() == 0 || at.Addr().Is4In6() {
 		d.errorf(n.at, p, "expected %s, found %s", what, n)
-		return ""
+		return netip.AddrPort{}
 	}
-	return at.String()
+	return at
 }
 
 func (d *decoder) decodeWorkers(n *node, p *path) {

@@ -16,7 +16,7 @@ import (
 // controlCommands is what the running router answers over its control socket.
 func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
 	return []*mgmt.Command{
-		{Name: "show", Help: "look at the running router", Commands: slices.Concat([]*mgmt.Command{
+		{Name: "show", Help: "look at the running router", Role: mgmt.ReadOnly, Commands: slices.Concat([]*mgmt.Command{
 			show(router, "counters", "where all packets went", all, countersText),
 			show(router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
 			show(router, "ports", "ports and what they passed", portsOf, portsText),
@@ -25,15 +25,15 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 			show(router, "workers", "workers and how busy they are", workersOf, workersText),
 		}, policyCommands(router))},
 		captureCommands(router),
-		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
-			if len(args) > 0 {
+		{Name: "reload", Role: mgmt.Admin, Help: "read the configuration file again", Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
+			if len(r.Args) > 0 {
 				return nil, &mgmt.UsageError{Message: "reload takes no arguments: it reads the file that weir was started with"}
 			}
 			report := engine.Reload(ctx)
 			if !report.OK() {
 				return nil, fmt.Errorf("%s", strings.TrimSuffix(report.String(), "\n"))
 			}
-			if asJSON {
+			if r.JSON {
 				return report, nil
 			}
 			return report.String(), nil
@@ -43,13 +43,13 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 
 // show is a command that shows a part of the router's state. For people, what went wrong and could not be undone comes first.
 func show[T any](router *appliance.Router, name, help string, part func(appliance.State) T, text func(T) string) *mgmt.Command {
-	return &mgmt.Command{Name: name, Help: help, Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
-		if len(args) > 0 {
+	return &mgmt.Command{Name: name, Help: help, Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+		if len(r.Args) > 0 {
 			return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s takes no arguments", name)}
 		}
 		state := router.State()
 		value := part(state)
-		if asJSON {
+		if r.JSON {
 			return value, nil
 		}
 		return degraded(state) + text(value), nil

@@ -13,19 +13,19 @@ import (
 // policyCommands show what the items of the policy have seen.
 func policyCommands(router *appliance.Router) []*mgmt.Command {
 	show := func(name, argument, help string, run func(h appliance.Hits, only string) (value any, text func() string, err error)) *mgmt.Command {
-		return &mgmt.Command{Name: name, Help: help, Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
-			if len(args) > 1 {
+		return &mgmt.Command{Name: name, Help: help, Arguments: "[" + argument + "]", Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
+			if len(r.Args) > 1 {
 				return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s [%s]", name, argument)}
 			}
 			h := router.Hits(ctx)
 			if h.Snapshot == nil {
 				return nil, fmt.Errorf("nothing runs")
 			}
-			value, text, err := run(h, strings.Join(args, ""))
+			value, text, err := run(h, strings.Join(r.Args, ""))
 			switch {
 			case err != nil:
 				return nil, err
-			case asJSON:
+			case r.JSON:
 				return value, nil
 			case h.Late != nil:
 				return fmt.Sprintf("DEGRADED: the latest packets are missing: %v\n%s", h.Late, text()), nil
