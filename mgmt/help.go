@@ -44,13 +44,8 @@ func (c *Command) Candidates(line string, role Role) (list []Candidate, word str
 	return list, word
 }
 
-// Describe is the help for what may come next on a line, for people: what `?` says.
-func (c *Command) Describe(line string, role Role) string {
-	list, word := c.Candidates(line, role)
-	parts, err := splitLine(line)
-	if err != nil {
-		return err.Error() + "\n"
-	}
+// DescribeCandidates lists them for people.
+func DescribeCandidates(list []Candidate) string {
 	var b strings.Builder
 	width := 0
 	for _, candidate := range list {
@@ -59,22 +54,33 @@ func (c *Command) Describe(line string, role Role) string {
 	for _, candidate := range list {
 		fmt.Fprintf(&b, "  %-*s  %s\n", width, candidate.Text, candidate.Help)
 	}
-	if len(parts) == 1 {
-		words := parts[0]
-		if word != "" {
-			words = words[:len(words)-1]
-		}
-		if command, least, _ := c.find(words); command.runs() && role >= least {
-			if command.Arguments != "" {
-				fmt.Fprintf(&b, "  %s\n", command.Arguments)
-			}
-			if word == "" {
-				b.WriteString("  <Enter>  run it\n  |        json, match REGEX, except REGEX, count, no-more\n")
-			}
-		}
+	return b.String()
+}
+
+// DescribeCommand says what the command of a line takes, for people, if the line names one that the role may run.
+func (c *Command) DescribeCommand(line string, role Role) string {
+	parts, err := splitLine(line)
+	if err != nil {
+		return err.Error() + "\n"
 	}
-	if b.Len() == 0 {
-		return "  nothing fits here\n"
+	if len(parts) > 1 {
+		return ""
+	}
+	words := parts[0]
+	typing := len(words) > 0 && !endsInSpace(line)
+	if typing {
+		words = words[:len(words)-1]
+	}
+	command, least, _ := c.find(words)
+	if !command.runs() || role < least {
+		return ""
+	}
+	var b strings.Builder
+	if command.Arguments != "" {
+		fmt.Fprintf(&b, "  %s\n", command.Arguments)
+	}
+	if !typing {
+		b.WriteString("  <Enter>  run it\n  |        json, match REGEX, except REGEX, count, no-more\n")
 	}
 	return b.String()
 }

@@ -1,11 +1,47 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
+
+	"weir/mgmt"
 )
+
+// explainCommands say what becomes of a packet by the configuration that runs.
+func explainCommands(engine *mgmt.Engine) *mgmt.Command {
+	return &mgmt.Command{Name: "explain", Help: "what becomes of a packet, and why", Arguments: "iif=PORT src=ADDRESS dst=ADDRESS [NAME=VALUE…]", Role: mgmt.ReadOnly,
+		Complete: func([]string) (list []mgmt.Candidate) {
+			for _, name := range []string{"iif", "src", "dst", "proto", "sport", "dport", "mark", "dscp", "tcp-flags", "icmp-type", "length", "ttl", "fragment"} {
+				list = append(list, mgmt.Candidate{Text: name + "=", Help: "of the packet"})
+			}
+			return list
+		},
+		Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+			if len(r.Args) == 0 {
+				return nil, &mgmt.UsageError{Message: "explain takes a packet: iif=PORT src=ADDRESS dst=ADDRESS [NAME=VALUE…]"}
+			}
+			config, _ := engine.Running()
+			if config == nil {
+				return nil, errors.New("nothing runs")
+			}
+			k, err := config.Snapshot.ParsePacket(r.Args)
+			if err != nil {
+				return nil, &mgmt.UsageError{Message: err.Error()}
+			}
+			explanation := config.Snapshot.Explain(&k)
+			if r.JSON {
+				return explanation, nil
+			}
+			var b strings.Builder
+			err = explanation.WriteText(&b)
+			return b.String(), err
+		}}
+}
 
 type explainCommand struct {
 	Config  string   `short:"c" required:"" placeholder:"FILE" help:"The configuration."`

@@ -25,11 +25,12 @@ var rooms = map[string][]string{
 	"policy/oracle": {"policy", "policy/packet", "fib"},
 	"appliance":     {"rings", "policy/packet", "policy", "fib"},
 	"mgmt":          {"policy", "policy/packet", "fib"},
+	"mgmt/ssh":      {"mgmt"},
 	"perf/lab":      {"rings/ethtool"},
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
 	"perf/versus":   {"perf", "perf/lab"},
-	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
+	"cmd/weir":      {"appliance", "mgmt", "mgmt/ssh", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
@@ -41,6 +42,9 @@ var keepers = map[string][]string{
 	"github.com/mmcloughlin/avo":          {"fib/asm", "policy/asm"},
 	"github.com/alecthomas/kong":          {"cmd/weir"},
 	"github.com/gopacket/gopacket":        {"appliance"},
+	"github.com/pkg/sftp":                 {"mgmt/ssh"},
+	"golang.org/x/crypto":                 {"mgmt/ssh"},
+	"golang.org/x/term":                   {"mgmt/ssh"},
 	"github.com/prometheus/client_golang": {"appliance", "cmd/weir"},
 }
 

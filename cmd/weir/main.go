@@ -30,7 +30,7 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run the router in the foreground. SIGHUP reloads, SIGTERM stops."`
 	Check   checkCommand   `cmd:"" help:"Check a configuration: every error, with its place. Needs no root and no ports."`
 	Explain explainCommand `cmd:"" help:"Say what becomes of a packet, and why. Needs no root and no ports."`
-	Show    showCommand    `cmd:"" help:"Look at the running router: counters, drops, ports, queues, neighbors, workers, rules, marks, tables."`
+	Show    showCommand    `cmd:"" help:"Look at the running router: counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, sessions."`
 	Monitor monitorCommand `cmd:"" help:"Watch rates of ports, drops and workers."`
 	Capture captureCommand `cmd:"" help:"Capture packets as pcapng, dropped ones with the reason."`
 	Reload  reloadCommand  `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`

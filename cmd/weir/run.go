@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/mgmt/ssh"
 )
 
 type runCommand struct {
@@ -51,6 +53,8 @@ func (c *runCommand) Run() error {
 	registry := prometheus.NewRegistry()
 	metrics := mgmt.NewMetrics(metricsHandler(registry), log)
 	defer metrics.Close()
+	shell := ssh.New(c.Config+".commits/ssh_host_ed25519_key", ssh.DefaultLimits, log)
+	defer shell.Close()
 	engine := mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
 		r, err := appliance.New(appliance.Options{
 			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
@@ -60,7 +64,7 @@ func (c *runCommand) Run() error {
 		}
 		router = r
 		return r, nil
-	}, log, metrics)
+	}, log, metrics, shell)
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -83,10 +87,14 @@ func (c *runCommand) Run() error {
 	if err != nil {
 		return errors.Join(err, router.Close())
 	}
+	commands := controlCommands(engine, router, shell)
 	serving, served := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(served)
-		serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router))
+		var all sync.WaitGroup
+		defer all.Wait()
+		all.Go(func() { shell.Serve(ctx, engine, commands) })
+		serving <- mgmt.Serve(ctx, listener, commands)
 	}()
 	notify(log, daemon.SdNotifyReady)
 	go watchdog(ctx, router, log)

@@ -11,10 +11,11 @@ import (
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/mgmt/ssh"
 )
 
-// controlCommands is what the running router answers over its control socket.
-func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
+// controlCommands is what the running router answers over its control socket and by SSH.
+func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.Server) []*mgmt.Command {
 	return []*mgmt.Command{
 		{Name: "show", Help: "look at the running router", Role: mgmt.ReadOnly, Commands: slices.Concat([]*mgmt.Command{
 			show(router, "counters", "where all packets went", all, countersText),
@@ -23,7 +24,10 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 			show(router, "queues", "queues of the ports and their rings", queuesOf, queuesText),
 			show(router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
 			show(router, "workers", "workers and how busy they are", workersOf, workersText),
+			shell.Command(),
 		}, policyCommands(router))},
+		explainCommands(engine),
+		monitorCommands(router),
 		captureCommands(router),
 		{Name: "reload", Role: mgmt.Admin, Help: "read the configuration file again", Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
 			if len(r.Args) > 0 {
@@ -61,7 +65,7 @@ func all(s appliance.State) appliance.State { return s }
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes or sessions; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.

@@ -53,7 +53,46 @@ func policyCommands(router *appliance.Router) []*mgmt.Command {
 			}
 			return orEmpty(routes), func() string { return routesText(routes) }, nil
 		}),
+		routes(router),
 	}
+}
+
+// routes shows the routes of a table, and of main where none is named: show routes [table NAME].
+func routes(router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "routes", Help: "routes of a table; of main, unless one is named", Arguments: "[table NAME]",
+		Complete: func(args []string) (list []mgmt.Candidate) {
+			switch {
+			case len(args) == 0:
+				list = append(list, mgmt.Candidate{Text: "table", Help: "of another table than main"})
+			case len(args) == 1 && args[0] == "table":
+				list = tableNames(router)
+			}
+			return list
+		},
+		Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
+			name := "main"
+			switch {
+			case len(r.Args) == 2 && r.Args[0] == "table":
+				name = r.Args[1]
+			case len(r.Args) > 0:
+				return nil, &mgmt.UsageError{Message: "show routes [table NAME]"}
+			}
+			routes, ok := router.Hits(ctx).Routes(name)
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("no table is called %s", name)
+			case r.JSON:
+				return orEmpty(routes), nil
+			}
+			return routesText(routes), nil
+		}}
+}
+
+func tableNames(router *appliance.Router) (list []mgmt.Candidate) {
+	for _, t := range router.Hits(context.Background()).Tables() {
+		list = append(list, mgmt.Candidate{Text: t.Name, Help: fmt.Sprintf("%d routes", t.Routes)})
+	}
+	return list
 }
 
 // named keeps the items of one name, or all where none is asked for.

@@ -1,0 +1,3 @@
+package ssh
+
+func (s *session) subscribe(sh *shell) func() { return func() {} }

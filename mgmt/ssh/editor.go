@@ -1,0 +1,83 @@
+package ssh
+
+import (
+	"io"
+	"strings"
+
+	"golang.org/x/term"
+
+	"weir/mgmt"
+)
+
+// startEditor has lines come from a terminal, with editing and history.
+func (sh *shell) startEditor() func() (string, error) {
+	s := sh.s
+	in := newInput(s.interruptRunning)
+	go in.pump(s.channel, s.c.touch)
+	go func() {
+		<-s.ctx.Done()
+		in.end(io.EOF)
+	}()
+	sh.editor = term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{in, s.out}, "")
+	sh.out = newEscaper(sh.editor)
+	sh.errors = sh.out
+	sh.editor.AutoCompleteCallback = sh.key
+	s.setAnnounce(func(text string) { _, _ = io.WriteString(sh.editor, escapeText(text)+"\n") })
+	s.mu.Lock()
+	s.resized = func(columns, rows int) {
+		if columns > 0 {
+			_ = sh.editor.SetSize(columns, rows) // what it draws goes to the client, who takes it or is gone
+		}
+	}
+	columns, rows := s.columns, s.rows
+	s.mu.Unlock()
+	if columns > 0 {
+		_ = sh.editor.SetSize(columns, rows)
+	}
+	return func() (string, error) {
+		if banner := sh.mode().banner(); banner != "" {
+			sh.print(banner + "\n")
+		}
+		sh.editor.SetPrompt(escapeText(sh.mode().prompt()))
+		return sh.editor.ReadLine()
+	}
+}
+
+// key is called for every key that is not one of the editor's. It completes on Tab and helps on a question mark.
+func (sh *shell) key(line string, pos int, key rune) (newLine string, newPos int, handled bool) {
+	before := line[:pos]
+	switch {
+	case key == '\t':
+		completed := sh.complete(before)
+		return completed + line[pos:], len(completed), true
+	case key == '?' && strings.Count(before, `"`)%2 == 0 && strings.Count(before, `'`)%2 == 0:
+		sh.print(sh.mode().prompt() + before + "?\n" + sh.mode().describe(before))
+		return line, pos, true
+	}
+	return "", 0, false
+}
+
+// complete is the line with its last word completed, as far as there is one way. Otherwise it lists the ways.
+func (sh *shell) complete(line string) string {
+	list, word := sh.mode().candidates(line)
+	if len(list) == 0 || !strings.HasSuffix(line, word) { // a word in quotes
+		return line
+	}
+	common := list[0].Text
+	for _, c := range list[1:] {
+		for !strings.HasPrefix(c.Text, common) {
+			common = common[:len(common)-1]
+		}
+	}
+	switch {
+	case len(list) == 1:
+		return line + common[len(word):] + " "
+	case len(common) > len(word):
+		return line + common[len(word):]
+	}
+	sh.print(sh.mode().prompt() + line + "\n" + mgmt.DescribeCandidates(list))
+	return line
+}

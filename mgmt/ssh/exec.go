@@ -1,0 +1,74 @@
+package ssh
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	"weir/mgmt"
+)
+
+// exec runs the one command that a session is for. Its output goes to standard output, or to standard error if it is refused.
+func (s *session) exec(line string) (status int) {
+	if len(line) > lineMax {
+		io.WriteString(s.errors, "Invalid command: too long\n")
+		return mgmt.StatusBadCommand
+	}
+	if strings.HasPrefix(line, "scp ") {
+		// The old protocol of scp: a byte 1 and a line are an error of it.
+		io.WriteString(s.out, "\x01weir: files go by sftp here: use scp without -O\n")
+		s.log("exec", line, mgmt.StatusRefused, 0)
+		return mgmt.StatusRefused
+	}
+	stdin := io.Reader(s.channel)
+	out, errors := s.out, s.errors
+	if s.hasTerminal() {
+		// What is typed is not for the command; Ctrl-C ends it.
+		stdin = strings.NewReader("")
+		go s.watchKeys()
+		out = newEscaper(returns{s.out})
+		errors = out // as a terminal shows them
+	}
+	return s.command("exec", line, stdin, out, errors)
+}
+
+// watchKeys interrupts what runs on Ctrl-C, until the channel ends.
+func (s *session) watchKeys() {
+	var b [256]byte
+	for {
+		n, err := s.channel.Read(b[:])
+		if strings.ContainsRune(string(b[:n]), keyInterrupt) {
+			s.interrupt()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// command runs a line of the tree, and logs it.
+func (s *session) command(way, line string, stdin io.Reader, out, errors io.Writer) (status int) {
+	start := time.Now()
+	role := s.c.role()
+	invocation, output, status := s.c.serving.root.Invoke(line, role)
+	switch {
+	case role == mgmt.NoRole:
+		output, status = []byte("permission denied\n"), mgmt.StatusRefused
+	case invocation == nil:
+	case invocation.Command.Binary && s.hasTerminal():
+		output, status = []byte("this is no text: give it a file or a program, as in ssh -T … > FILE\n"), mgmt.StatusRefused
+	default:
+		s.run(line, func(ctx context.Context) {
+			output, status = invocation.Run(ctx, mgmt.Request{Stdin: stdin, By: s.c.author(), Role: role, Width: s.width()}, out)
+		})
+	}
+	s.log(way, line, status, time.Since(start))
+	if status != mgmt.StatusOK || invocation != nil && invocation.Command.Binary {
+		out = errors
+	}
+	if len(output) > 0 {
+		_, _ = out.Write(output) // he who takes nothing is cut off
+	}
+	return status
+}
