@@ -223,5 +223,4 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-
 func (r result) fields() []string { return []string{r.out, r.errors, fmt.Sprint(r.status)} }
