@@ -1,9 +1,6 @@
 package mgmt
 
-// Author is who asks for something.
-type Author struct {
-	User        string `json:"user,omitempty"`
-	Source      string `json:"source,omitempty"`      // address and port
-	Fingerprint string `json:"fingerprint,omitempty"` // of the SSH key
-	Via         string `json:"via"`                   // ssh, control, signal, boot, web
-}
+import "weir/mgmt/store"
+
+// Author is who asks for something, and by which way he came.
+type Author = store.Author

@@ -25,6 +25,7 @@ type Command struct {
 	Arguments string // what the command takes, for people: NAME, [count=N]; empty: nothing, or words that Help explains
 	Role      Role   // the least that may run it; NoRole: as its parent, and Admin if none says
 	Binary    bool   // what it streams is no text, and nothing for a terminal
+	Candidate bool   // where nothing is sent along, a candidate that the user has prepared is
 	Commands  []*Command
 
 	// Complete lists what may come behind the arguments that are there already; nil: nothing is known.

@@ -21,6 +21,7 @@ import (
 // The control socket carries one command a connection:
 //
 //	request   the command's words on one line, with `| json` at its end where JSON is wanted (and the other filters of pipe.go)
+//	          a line that begins with `< ` brings standard input along, in chunks as below: the one of length 0 ends it
 //	answer    STATUS LENGTH on one line, then LENGTH bytes of output
 //
 // A command that answers bit by bit sends any number of chunks before that, each `+ LENGTH` on one line and LENGTH bytes, at
@@ -140,7 +141,8 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	connection.SetReadDeadline(time.Now().Add(requestDeadline))
 	// A client that has not sent its command when weir stops is not waited for.
 	stop := context.AfterFunc(ctx, func() { connection.SetReadDeadline(time.Now()) })
-	line, err := readRequest(connection)
+	in := bufio.NewReaderSize(connection, 4096)
+	line, err := readRequest(in)
 	stop()
 	var output []byte
 	status := StatusBadCommand
@@ -150,7 +152,11 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	case err != nil:
 		return // nobody to answer
 	default:
-		output, status = execute(ctx, root, line, connection)
+		var stdin io.Reader
+		if rest, ok := strings.CutPrefix(line, bodyMark); ok {
+			line, stdin = rest, &body{in: in, connection: connection}
+		}
+		output, status = execute(ctx, root, line, connection, stdin)
 	}
 	deadline := answerDeadline
 	if ctx.Err() != nil {
@@ -165,19 +171,24 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 //lint:ignore ST1005 the words that clients of such devices look for are capitalized
 var errRequestTooLong = fmt.Errorf(invalidCommand+"longer than %d bytes", requestMax)
 
-func readRequest(r io.Reader) (string, error) {
-	line, err := bufio.NewReaderSize(io.LimitReader(r, requestMax+1), 4096).ReadString('\n')
-	switch {
-	case err == nil:
-		return strings.TrimRight(line, "\r\n"), nil
-	case len(line) > requestMax:
-		return "", errRequestTooLong
+func readRequest(in *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > requestMax:
+			return "", errRequestTooLong
+		case err == nil:
+			return strings.TrimRight(string(line), "\r\n"), nil
+		case err != bufio.ErrBufferFull:
+			return "", err
+		}
 	}
-	return "", err
 }
 
 // execute runs a command line for the process at the other end.
-func execute(ctx context.Context, root *Command, line string, connection net.Conn) (output []byte, status int) {
+func execute(ctx context.Context, root *Command, line string, connection net.Conn, stdin io.Reader) (output []byte, status int) {
 	caller, err := peer(connection)
 	if err != nil {
 		return endLine([]byte(err.Error())), StatusRefused
@@ -186,6 +197,7 @@ func execute(ctx context.Context, root *Command, line string, connection net.Con
 	if invocation == nil {
 		return output, status
 	}
+	caller.Stdin = stdin
 	out := &chunks{connection, ctx}
 	if invocation.Command.Stream != nil {
 		var release func()

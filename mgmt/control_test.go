@@ -252,7 +252,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	root := &Command{Commands: slices.DeleteFunc(commands(nil, nil), func(c *Command) bool { return c.Name == "wait" })}
 	f.Fuzz(func(t *testing.T, request []byte) {
-		line, err := readRequest(bytes.NewReader(request))
+		line, err := readRequest(bufio.NewReader(bytes.NewReader(request)))
 		end := bytes.IndexByte(request, '\n')
 		switch {
 		case end < 0 && err == nil, end >= 0 && end < requestMax && err != nil:

@@ -29,6 +29,7 @@ type runCommand struct {
 	Log       string        `default:"console" enum:"console,json" help:"Log format: console or json (${default})."`
 	IdleSpin  time.Duration `default:"20us" help:"How long an idle worker may spin for the next packet before it sleeps (${default}); 0 never spins."`
 	RingSize  int           `default:"2048" help:"Entries of each AF_XDP ring, a power of two from 64 (${default})."`
+	Strict    bool          `help:"Do not start with the last good configuration where the file cannot be put in force."`
 	HugePages bool          `help:"Keep frames in 2 MiB pages (vm.nr_hugepages must allow it)."`
 }
 
@@ -56,6 +57,12 @@ func (c *runCommand) Run() error {
 	shell := ssh.New(c.Config+".commits/ssh_host_ed25519_key", ssh.DefaultLimits, log)
 	defer shell.Close()
 	engine := mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
+		if router != nil { // that was for a configuration which cannot be put in force
+			if err := router.Close(); err != nil {
+				return nil, err
+			}
+			router = nil
+		}
 		r, err := appliance.New(appliance.Options{
 			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
 		}, log)
@@ -65,6 +72,8 @@ func (c *runCommand) Run() error {
 		router = r
 		return r, nil
 	}, log, metrics, shell)
+	engine.Strict, engine.Step = c.Strict, engineStep
+	defer func() { _ = engine.Close() }() // of a lock, which goes with the process
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -106,8 +115,11 @@ func (c *runCommand) Run() error {
 	case <-served:
 	case <-time.After(goodbye):
 	}
-	return errors.Join(failure, router.Close())
+	return errors.Join(failure, engine.Close(), router.Close())
 }
+
+// engineStep is called before each step of a commit. Tests end the process there.
+var engineStep func(name string)
 
 // goodbye is how long clients have to take the last of what streams to them.
 const goodbye = 2 * time.Second
@@ -139,7 +151,7 @@ func live(ctx context.Context, engine *mgmt.Engine, signals <-chan os.Signal, se
 func reload(ctx context.Context, engine *mgmt.Engine, log *zap.Logger) mgmt.Report {
 	notify(log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 	defer notify(log, daemon.SdNotifyReady)
-	return engine.Reload(ctx)
+	return engine.Reload(ctx, mgmt.Author{Via: "signal"})
 }
 
 // notify tells systemd, where that started us.

@@ -1,8 +1,10 @@
 package ssh
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -25,11 +27,11 @@ const (
 	candidatesMax = 16      // users that have one, and files being written
 )
 
-func (c *candidates) get(user string) (text []byte, changed time.Time, ok bool) {
+func (c *candidates) find(user string) (found candidate, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	found, ok := c.texts[user]
-	return found.text, found.changed, ok
+	found, ok = c.texts[user]
+	return found, ok
 }
 
 func (c *candidates) discard(user string) (had bool) {
@@ -104,4 +106,37 @@ func (w *candidateWriter) Close() error {
 	}
 	w.all.texts[w.user] = candidate{w.text, time.Now()}
 	return nil
+}
+
+// orCandidate is what a client sends along, or his candidate where he sends nothing.
+type orCandidate struct {
+	io.Reader
+	all   *candidates
+	user  string
+	begun bool
+	taken *candidate // the one that was read; nil: none
+}
+
+func (r *orCandidate) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n == 0 && err == io.EOF && !r.begun {
+		if c, ok := r.all.find(r.user); ok {
+			r.taken, r.Reader = &c, bytes.NewReader(c.text)
+			n, err = r.Reader.Read(p)
+		}
+	}
+	r.begun = r.begun || n > 0
+	return n, err
+}
+
+// committed forgets the candidate that was read, unless there is another by now.
+func (r *orCandidate) committed() {
+	if r.taken == nil {
+		return
+	}
+	r.all.mu.Lock()
+	defer r.all.mu.Unlock()
+	if now, ok := r.all.texts[r.user]; ok && now.changed.Equal(r.taken.changed) {
+		delete(r.all.texts, r.user)
+	}
 }

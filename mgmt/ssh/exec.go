@@ -52,6 +52,7 @@ func (s *session) command(way, line string, stdin io.Reader, out, errors io.Writ
 	start := time.Now()
 	role := s.c.role()
 	invocation, output, status := s.c.serving.root.Invoke(line, role)
+	input := &orCandidate{Reader: stdin, all: &s.c.server.candidates, user: s.c.user}
 	switch {
 	case role == mgmt.NoRole:
 		output, status = []byte("permission denied\n"), mgmt.StatusRefused
@@ -59,9 +60,15 @@ func (s *session) command(way, line string, stdin io.Reader, out, errors io.Writ
 	case invocation.Command.Binary && s.hasTerminal():
 		output, status = []byte("this is no text: give it a file or a program, as in ssh -T … > FILE\n"), mgmt.StatusRefused
 	default:
+		if invocation.Command.Candidate {
+			stdin = input
+		}
 		s.run(line, func(ctx context.Context) {
 			output, status = invocation.Run(ctx, mgmt.Request{Stdin: stdin, By: s.c.author(), Role: role, Width: s.width()}, out)
 		})
+	}
+	if status == mgmt.StatusOK && invocation != nil && invocation.Command.Name == "commit" {
+		input.committed()
 	}
 	s.log(way, line, status, time.Since(start))
 	if status != mgmt.StatusOK || invocation != nil && invocation.Command.Binary {

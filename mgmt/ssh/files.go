@@ -20,7 +20,6 @@ import (
 // file is a node of the tree.
 type file struct {
 	name    string
-	size    int64 // -1: only known when it is read
 	mode    fs.FileMode
 	changed time.Time
 	entries []*file                // of a directory
@@ -28,11 +27,19 @@ type file struct {
 }
 
 func (f *file) Name() string       { return f.name }
-func (f *file) Size() int64        { return max(f.size, 0) }
 func (f *file) Mode() fs.FileMode  { return f.mode }
 func (f *file) ModTime() time.Time { return f.changed }
 func (f *file) IsDir() bool        { return f.mode.IsDir() }
 func (f *file) Sys() any           { return nil }
+
+// Size is the length of what is read; what cannot be read is empty.
+func (f *file) Size() int64 {
+	if f.read == nil {
+		return 0
+	}
+	content, _ := f.read()
+	return int64(len(content))
+}
 
 const candidatePath = "/config/candidate.yaml"
 
@@ -47,7 +54,7 @@ func directory(name string, entries ...*file) *file {
 }
 
 func fileOf(name string, content []byte, changed time.Time) *file {
-	return &file{name: name, size: int64(len(content)), mode: 0o444, changed: changed, read: func() ([]byte, error) { return content, nil }}
+	return &file{name: name, mode: 0o444, changed: changed, read: func() ([]byte, error) { return content, nil }}
 }
 
 // files is the tree for a user.
@@ -56,8 +63,8 @@ func (s *Server) files(engine *mgmt.Engine, user string) *file {
 	if running, _ := engine.Running(); running != nil {
 		config.entries = append(config.entries, fileOf("running.yaml", running.Text, time.Time{}))
 	}
-	if text, changed, ok := s.candidates.get(user); ok {
-		candidate := fileOf("candidate.yaml", text, changed)
+	if c, ok := s.candidates.find(user); ok {
+		candidate := fileOf("candidate.yaml", c.text, c.changed)
 		candidate.mode = 0o600
 		config.entries = append(config.entries, candidate)
 	}

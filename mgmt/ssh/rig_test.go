@@ -38,6 +38,7 @@ type noRouter struct{ generation uint64 }
 
 func (r *noRouter) Prepare(*policy.Snapshot) error { return nil }
 func (r *noRouter) Abort()                         {}
+func (r *noRouter) Lost() uint64                   { return 0 }
 func (r *noRouter) Publish() (uint64, error) {
 	r.generation++
 	return r.generation, nil
@@ -127,7 +128,7 @@ func (r *rig) commit(text string) {
 	r.t.Helper()
 	r.write("weir.yaml", text)
 	need(r.t, r.host.Do(func() error {
-		report := r.engine.Reload(context.Background())
+		report := r.engine.Reload(context.Background(), mgmt.Author{Via: "signal"})
 		return report.Err()
 	}))
 }

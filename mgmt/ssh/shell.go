@@ -49,7 +49,7 @@ func (s *session) shell() (status int) {
 	} else {
 		next = sh.startScript()
 	}
-	defer s.subscribe(sh)()
+	defer s.subscribe()()
 	for len(sh.modes) > 0 && s.ctx.Err() == nil {
 		line, err := next()
 		if err != nil {
