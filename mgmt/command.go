@@ -200,13 +200,13 @@ func (c *Command) allows(inherited, role Role) bool {
 	return false
 }
 
-// All calls yield for every command that runs, with its words and the least role that it is for.
-func (c *Command) All(yield func(words []string, least Role, command *Command) bool) {
+// All has every command that runs: its words and the least role that it is for.
+func (c *Command) All(yield func(words []string, least Role) bool) {
 	c.all(nil, c.least(Admin), yield)
 }
 
-func (c *Command) all(words []string, least Role, yield func([]string, Role, *Command) bool) bool {
-	if c.runs() && !yield(words, least, c) {
+func (c *Command) all(words []string, least Role, yield func([]string, Role) bool) bool {
+	if c.runs() && !yield(words, least) {
 		return false
 	}
 	for _, child := range c.Commands {

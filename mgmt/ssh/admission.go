@@ -6,18 +6,21 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // admission decides which connections may try to authenticate. A source has a bounded rate and a bounded number of them; when
-// all places are taken, the newcomer gets the place of one drawn by lot. So somebody who fills the places and never
-// authenticates loses them, and who authenticates at once is rarely the one drawn.
+// all places are taken, the newcomer gets the place of the one that has been silent longest, and where none is silent, of one
+// drawn by lot. So somebody who fills the places and never authenticates loses them, and who authenticates at once is rarely the
+// one drawn.
 type admission struct {
 	limits Limits
 	seed   maphash.Seed
 
 	mu       sync.Mutex
 	waiting  []*waiting
+	order    uint64 // of the last one
 	bySource map[netip.Prefix]int
 	rates    [ratesMax]bucket
 	refused  uint64 // since it was last asked
@@ -34,9 +37,20 @@ type bucket struct {
 
 // waiting is a connection that is not authenticated yet.
 type waiting struct {
-	connection net.Conn
-	source     netip.Prefix
-	index      int // in admission.waiting; -1: it has left
+	net.Conn
+	source netip.Prefix
+	order  uint64      // of arrival
+	heard  atomic.Bool // it has sent something
+	index  int         // in admission.waiting; -1: it has left
+}
+
+// Read notes that the client says something.
+func (w *waiting) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n > 0 && !w.heard.Load() {
+		w.heard.Store(true)
+	}
+	return n, err
 }
 
 func newAdmission(limits Limits) *admission {
@@ -59,7 +73,7 @@ func sourceOf(address net.Addr) netip.Prefix {
 
 // enter gives a connection a place, or refuses it. Call leave when it is authenticated or closed.
 func (a *admission) enter(connection net.Conn) (w *waiting, ok bool) {
-	w = &waiting{connection: connection, source: sourceOf(connection.RemoteAddr())}
+	w = &waiting{Conn: connection, source: sourceOf(connection.RemoteAddr())}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.bySource[w.source] >= a.limits.WaitingPerSource || !a.spend(w.source, time.Now()) {
@@ -67,15 +81,29 @@ func (a *admission) enter(connection net.Conn) (w *waiting, ok bool) {
 		return nil, false
 	}
 	if len(a.waiting) >= a.limits.Waiting {
-		drawn := a.waiting[rand.IntN(len(a.waiting))]
+		drawn := a.draw()
 		a.remove(drawn)
-		drawn.connection.Close()
+		drawn.Close()
 		a.refused++
 	}
-	w.index = len(a.waiting)
+	a.order++
+	w.order, w.index = a.order, len(a.waiting)
 	a.waiting = append(a.waiting, w)
 	a.bySource[w.source]++
 	return w, true
+}
+
+// draw returns the one whose place a newcomer gets.
+func (a *admission) draw() (drawn *waiting) {
+	for _, w := range a.waiting {
+		if !w.heard.Load() && (drawn == nil || w.order < drawn.order) {
+			drawn = w
+		}
+	}
+	if drawn == nil {
+		drawn = a.waiting[rand.IntN(len(a.waiting))]
+	}
+	return drawn
 }
 
 // spend takes a token of the source's.
@@ -119,7 +147,7 @@ func (a *admission) closeAll() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range a.waiting {
-		w.connection.Close()
+		w.Close()
 	}
 }
 

@@ -80,12 +80,17 @@ func newRig(t *testing.T, limits Limits, commands ...*mgmt.Command) *rig {
 	r.logs = logs
 	r.server = New(r.file("host_key"), limits, log)
 	r.engine = mgmt.NewEngine(r.file("weir.yaml"), func(mgmt.System) (mgmt.Router, error) { return &noRouter{}, nil }, log, r.server)
-	r.commit(r.config())
+	r.write("weir.yaml", r.config())
+	need(t, r.host.Do(func() error {
+		report := r.engine.Start(context.Background())
+		return report.Err()
+	}))
+	t.Cleanup(func() { need(t, r.engine.Close()) })
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		r.server.Serve(ctx, r.engine, append(commands, &mgmt.Command{Name: "show", Help: "look", Role: mgmt.ReadOnly, Commands: []*mgmt.Command{r.server.Command()}}))
+		r.server.Serve(ctx, r.engine, append(append(commands, r.engine.Commands()...), &mgmt.Command{Name: "show", Help: "look", Role: mgmt.ReadOnly, Commands: []*mgmt.Command{r.server.Command()}}))
 	}()
 	r.stop = sync.OnceFunc(func() {
 		cancel()

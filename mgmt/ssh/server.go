@@ -204,17 +204,17 @@ func (s *Server) accept(serving *serving, l *listener) {
 			c.Close()
 			continue
 		}
-		serving.all.Go(func() { s.handle(serving, c, w) })
+		serving.all.Go(func() { s.handle(serving, w) })
 	}
 }
 
 // handle is the life of a connection.
-func (s *Server) handle(serving *serving, raw net.Conn, w *waiting) {
-	defer raw.Close()
-	c, channels, requests, err := s.handshake(serving, raw)
+func (s *Server) handle(serving *serving, w *waiting) {
+	defer w.Close()
+	c, channels, requests, err := s.handshake(serving, w)
 	s.admission.leave(w)
 	if err != nil {
-		s.failures.tell(s.audit, raw.RemoteAddr(), err)
+		s.failures.tell(s.audit, w.RemoteAddr(), err)
 		return
 	}
 	if !s.add(c) {

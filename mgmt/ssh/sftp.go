@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -14,17 +13,16 @@ import (
 	"weir/mgmt"
 )
 
-// sftp serves files until the client leaves.
+// sftp serves files until the client leaves. It leaves the channel open, for the exit status.
 func (s *session) sftp() (status int) {
 	h := &transfers{s}
 	server := sftp.NewRequestServer(struct {
 		io.Reader
 		io.Writer
 		io.Closer
-	}{touching{s}, s.out, s.channel}, sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h})
-	defer server.Close()
+	}{touching{s}, s.out, io.NopCloser(nil)}, sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h})
 	s.run("sftp", func(ctx context.Context) {
-		defer context.AfterFunc(ctx, func() { server.Close() })()
+		defer context.AfterFunc(ctx, func() { s.channel.Close() })()
 		if err := server.Serve(); err != nil && !errors.Is(err, io.EOF) {
 			status = mgmt.StatusRefused
 		}
@@ -47,7 +45,7 @@ type transfers struct{ s *session }
 // allowed is an error unless the user has the role, now.
 func (t *transfers) allowed(least mgmt.Role) error {
 	if t.s.c.role() < least {
-		return os.ErrPermission
+		return sftp.ErrSSHFxPermissionDenied
 	}
 	return nil
 }
@@ -91,7 +89,7 @@ func (t *transfers) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	start := time.Now()
 	err := t.allowed(mgmt.Admin)
 	if err == nil && r.Filepath != candidatePath {
-		err = errReadOnly
+		err = sftp.ErrSSHFxPermissionDenied
 	}
 	var w *candidateWriter
 	if err == nil {
@@ -102,8 +100,6 @@ func (t *transfers) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	}
 	return w, nil
 }
-
-var errReadOnly = errors.New("only " + candidatePath + " can be written")
 
 // Filecmd removes the candidate. Modes and times are not kept, and to set them is no error: clients do so after they have written.
 func (t *transfers) Filecmd(r *sftp.Request) error {
@@ -118,7 +114,7 @@ func (t *transfers) Filecmd(r *sftp.Request) error {
 			err = fs.ErrNotExist
 		}
 	default:
-		err = errReadOnly
+		err = sftp.ErrSSHFxPermissionDenied
 	}
 	return t.told(r, start, err)
 }
