@@ -18,7 +18,7 @@ import (
 // TestRoles runs every command of the tree in every role.
 func TestRoles(t *testing.T) {
 	r := newRig(t, DefaultLimits, append(testCommands(), &mgmt.Command{Name: "unsaid", Help: "for whom is not said", Run: testCommands()[0].Run})...)
-	root := r.server.serving.root
+	root := r.root
 	tried := 0
 	for words, least := range root.All {
 		line := strings.Join(words, " ")

@@ -171,11 +171,11 @@ func (c *connection) end(why string) {
 		sessions = append(sessions, s)
 	}
 	c.mu.Unlock()
-	c.cancel()
-	var told sync.WaitGroup
+	var ended sync.WaitGroup
 	for _, s := range sessions {
-		told.Go(func() { s.end(why) })
+		ended.Go(func() { s.end(why) })
 	}
-	told.Wait()
+	ended.Wait()
+	c.cancel()
 	c.conn.Close()
 }

@@ -12,12 +12,7 @@ import (
 // startEditor has lines come from a terminal, with editing and history.
 func (sh *shell) startEditor() func() (string, error) {
 	s := sh.s
-	in := newInput(s.interruptRunning)
-	go in.pump(s.channel, s.c.touch)
-	go func() {
-		<-s.ctx.Done()
-		in.end(io.EOF)
-	}()
+	in := sh.input(s.interruptRunning)
 	sh.editor = term.NewTerminal(struct {
 		io.Reader
 		io.Writer

@@ -21,16 +21,16 @@ func (s *session) exec(line string) (status int) {
 		s.log("exec", line, mgmt.StatusRefused, 0)
 		return mgmt.StatusRefused
 	}
-	stdin := io.Reader(s.channel)
 	out, errors := s.out, s.errors
+	input := io.Reader(&stdin{channel: s.channel, errors: errors})
 	if s.hasTerminal() {
 		// What is typed is not for the command; Ctrl-C ends it.
-		stdin = strings.NewReader("")
+		input = strings.NewReader("")
 		go s.watchKeys()
 		out = newEscaper(returns{s.out})
 		errors = out // as a terminal shows them
 	}
-	return s.command("exec", line, stdin, out, errors)
+	return s.command("exec", line, input, out, errors)
 }
 
 // watchKeys interrupts what runs on Ctrl-C, until the channel ends.
@@ -48,11 +48,11 @@ func (s *session) watchKeys() {
 }
 
 // command runs a line of the tree, and logs it.
-func (s *session) command(way, line string, stdin io.Reader, out, errors io.Writer) (status int) {
+func (s *session) command(way, line string, input io.Reader, out, errors io.Writer) (status int) {
 	start := time.Now()
 	role := s.c.role()
 	invocation, output, status := s.c.serving.root.Invoke(line, role)
-	input := &orCandidate{Reader: stdin, all: &s.c.server.candidates, user: s.c.user}
+	candidate := &orCandidate{Reader: input, all: &s.c.server.candidates, user: s.c.user}
 	switch {
 	case role == mgmt.NoRole:
 		output, status = []byte("permission denied\n"), mgmt.StatusRefused
@@ -61,14 +61,14 @@ func (s *session) command(way, line string, stdin io.Reader, out, errors io.Writ
 		output, status = []byte("this is no text: give it a file or a program, as in ssh -T … > FILE\n"), mgmt.StatusRefused
 	default:
 		if invocation.Command.Candidate {
-			stdin = input
+			input = candidate
 		}
 		s.run(line, func(ctx context.Context) {
-			output, status = invocation.Run(ctx, mgmt.Request{Stdin: stdin, By: s.c.author(), Role: role, Width: s.width()}, out)
+			output, status = invocation.Run(ctx, mgmt.Request{Stdin: input, By: s.c.author(), Role: role, Width: s.width()}, out)
 		})
 	}
 	if status == mgmt.StatusOK && invocation != nil && invocation.Command.Name == "commit" {
-		input.committed()
+		candidate.committed()
 	}
 	s.log(way, line, status, time.Since(start))
 	if status != mgmt.StatusOK || invocation != nil && invocation.Command.Binary {

@@ -8,10 +8,10 @@ import (
 
 const keyInterrupt = 0x03
 
-// input is what comes from a terminal. Ctrl-C interrupts what runs, and takes what was typed before it along; at the prompt it clears
-// the line.
+// input is what comes for a shell. From a terminal, Ctrl-C interrupts what runs, and takes what was typed before it along; at the
+// prompt it clears the line.
 type input struct {
-	interrupt func() (interrupted bool)
+	interrupt func() (interrupted bool) // nil: no terminal
 
 	mu    sync.Mutex
 	ready *sync.Cond
@@ -48,7 +48,7 @@ func (in *input) pump(r io.Reader, touch func()) {
 func (in *input) add(keys []byte) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for {
+	for in.interrupt != nil {
 		i := bytes.IndexByte(keys, keyInterrupt)
 		if i < 0 {
 			break

@@ -51,6 +51,7 @@ type rig struct {
 	host   *lab.Host
 	server *Server
 	engine *mgmt.Engine
+	root   *mgmt.Command
 	logs   *observer.ObservedLogs
 	keys   map[string]string // public, by user
 	stop   func()
@@ -88,9 +89,11 @@ func newRig(t *testing.T, limits Limits, commands ...*mgmt.Command) *rig {
 	t.Cleanup(func() { need(t, r.engine.Close()) })
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan struct{})
+	commands = append(append(commands, r.engine.Commands()...), &mgmt.Command{Name: "show", Help: "look", Role: mgmt.ReadOnly, Commands: []*mgmt.Command{r.server.Command()}})
+	r.root = &mgmt.Command{Commands: commands}
 	go func() {
 		defer close(served)
-		r.server.Serve(ctx, r.engine, append(append(commands, r.engine.Commands()...), &mgmt.Command{Name: "show", Help: "look", Role: mgmt.ReadOnly, Commands: []*mgmt.Command{r.server.Command()}}))
+		r.server.Serve(ctx, r.engine, commands)
 	}()
 	r.stop = sync.OnceFunc(func() {
 		cancel()

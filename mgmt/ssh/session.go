@@ -32,6 +32,7 @@ type session struct {
 	stop     context.CancelFunc // of what runs; nil: nothing does
 	resized  func(columns, rows int)
 	announce func(text string) // nil: nowhere to
+	why      string            // the session was ended; empty: by the client, or not yet
 }
 
 func newSession(c *connection, channel ssh.Channel) *session {
@@ -70,6 +71,7 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 		}
 		all.Go(func() {
 			status := run()
+			s.farewell()
 			s.channel.SendRequest("exit-status", false, ssh.Marshal(exitStatusMsg{uint32(status)}))
 			close(s.ended)
 			s.channel.Close()
@@ -193,22 +195,33 @@ func (s *session) interrupt() {
 	}
 }
 
-// end waits for what runs to say its last words, and says why the session ends.
+// end ends what runs and the session, and waits a while for its last words.
 func (s *session) end(why string) {
 	s.mu.Lock()
-	running, announce := s.what != "", s.announce
+	started := s.started
+	s.why = why
 	s.mu.Unlock()
-	if running {
+	s.cancel()
+	if started {
 		select {
 		case <-s.ended:
 		case <-time.After(endPatience):
 		}
 	}
-	if announce != nil {
+}
+
+// farewell tells the client why his session was ended, if it was.
+func (s *session) farewell() {
+	s.mu.Lock()
+	why, announce := s.why, s.announce
+	s.mu.Unlock()
+	switch {
+	case why == "":
+	case announce != nil:
 		announce("session ends: " + why)
-		return
+	default:
+		_, _ = io.WriteString(s.errors, "session ends: "+why+"\n")
 	}
-	_, _ = io.WriteString(s.errors, "session ends: "+why+"\n")
 }
 
 // log writes a command to the audit log.

@@ -71,7 +71,7 @@ func (sh *shell) execute(line string) (status int) {
 func (sh *shell) startScript() func() (string, error) {
 	sh.out, sh.errors = sh.s.out, sh.s.errors
 	sh.s.setAnnounce(func(text string) { sh.fail(text + "\n") })
-	lines := bufio.NewReaderSize(sh.s.channel, 4096)
+	lines := bufio.NewReaderSize(sh.input(nil), 4096)
 	return func() (string, error) {
 		line, err := readLine(lines)
 		switch {
@@ -83,6 +83,14 @@ func (sh *shell) startScript() func() (string, error) {
 		}
 		return line, err
 	}
+}
+
+// input is what the client types or sends, until the session ends.
+func (sh *shell) input(interrupt func() bool) *input {
+	in := newInput(interrupt)
+	go in.pump(sh.s.channel, sh.s.c.touch)
+	context.AfterFunc(sh.s.ctx, func() { in.end(io.EOF) })
+	return in
 }
 
 var errLineTooLong = errors.New("line is too long")
