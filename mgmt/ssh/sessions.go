@@ -61,7 +61,7 @@ func (s *Server) Command() *mgmt.Command {
 		}
 		list := s.Sessions()
 		if r.JSON {
-			return slices.Concat([]SessionState{}, list), nil
+			return append([]SessionState{}, list...), nil
 		}
 		var b bytes.Buffer
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
