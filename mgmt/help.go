@@ -52,7 +52,7 @@ func DescribeCandidates(list []Candidate) string {
 		width = max(width, len([]rune(candidate.Text)))
 	}
 	for _, candidate := range list {
-		fmt.Fprintf(&b, "  %-*s  %s\n", width, candidate.Text, candidate.Help)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-*s  %s", width, candidate.Text, candidate.Help), " ") + "\n")
 	}
 	return b.String()
 }

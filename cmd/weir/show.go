@@ -24,7 +24,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.S
 			show(engine, router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
 			show(engine, router, "workers", "workers and how busy they are", workersOf, workersText),
 			shell.Command(),
-		}, policyCommands(router), engine.ShowCommands())},
+		}, policyCommands(engine, router), engine.ShowCommands())},
 		explainCommands(engine),
 		monitorCommands(router),
 		captureCommands(router),

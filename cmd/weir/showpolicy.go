@@ -8,12 +8,13 @@ import (
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/policy"
 )
 
 // policyCommands show what the items of the policy have seen.
-func policyCommands(router *appliance.Router) []*mgmt.Command {
-	show := func(name, argument, help string, run func(h appliance.Hits, only string) (value any, text func() string, err error)) *mgmt.Command {
-		return &mgmt.Command{Name: name, Help: help, Arguments: "[" + argument + "]", Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
+func policyCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
+	show := func(name, argument, help string, names func(*policy.Policy) []string, run func(h appliance.Hits, only string) (value any, text func() string, err error)) *mgmt.Command {
+		return &mgmt.Command{Name: name, Help: help, Arguments: "[" + argument + "]", Complete: first(engine, names), Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
 			if len(r.Args) > 1 {
 				return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s [%s]", name, argument)}
 			}
@@ -34,15 +35,15 @@ func policyCommands(router *appliance.Router) []*mgmt.Command {
 		}}
 	}
 	return []*mgmt.Command{
-		show("rules", "NAME", "rules in the order of the walk, and what each has matched", func(h appliance.Hits, only string) (any, func() string, error) {
+		show("rules", "NAME", "rules in the order of the walk, and what each has matched", ruleNames, func(h appliance.Hits, only string) (any, func() string, error) {
 			rules, err := named(h.Rules(), only, "rule", func(r appliance.RuleState) string { return r.Name })
 			return rules, func() string { return rulesText(rules) }, err
 		}),
-		show("marks", "CHAIN", "statements that stamp packets, and what each has matched", func(h appliance.Hits, only string) (any, func() string, error) {
+		show("marks", "CHAIN", "statements that stamp packets, and what each has matched", chainNames, func(h appliance.Hits, only string) (any, func() string, error) {
 			list, err := named(h.Statements(), only, "chain", func(s appliance.StatementState) string { return s.Chain })
 			return list, func() string { return marksText(list) }, err
 		}),
-		show("tables", "NAME", "routing tables and their answers; of one, its routes", func(h appliance.Hits, only string) (any, func() string, error) {
+		show("tables", "NAME", "routing tables and their answers; of one, its routes", tableNames, func(h appliance.Hits, only string) (any, func() string, error) {
 			if only == "" {
 				tables := h.Tables()
 				return tables, func() string { return tablesText(tables) }, nil
@@ -53,19 +54,19 @@ func policyCommands(router *appliance.Router) []*mgmt.Command {
 			}
 			return orEmpty(routes), func() string { return routesText(routes) }, nil
 		}),
-		routes(router),
+		routes(engine, router),
 	}
 }
 
 // routes shows the routes of a table, and of main where none is named: show routes [table NAME].
-func routes(router *appliance.Router) *mgmt.Command {
+func routes(engine *mgmt.Engine, router *appliance.Router) *mgmt.Command {
 	return &mgmt.Command{Name: "routes", Help: "routes of a table; of main, unless one is named", Arguments: "[table NAME]",
 		Complete: func(args []string) (list []mgmt.Candidate) {
 			switch {
 			case len(args) == 0:
 				list = append(list, mgmt.Candidate{Text: "table", Help: "of another table than main"})
 			case len(args) == 1 && args[0] == "table":
-				list = tableNames(router)
+				list = first(engine, tableNames)(nil)
 			}
 			return list
 		},
@@ -88,11 +89,39 @@ func routes(router *appliance.Router) *mgmt.Command {
 		}}
 }
 
-func tableNames(router *appliance.Router) (list []mgmt.Candidate) {
-	for _, t := range router.Hits(context.Background()).Tables() {
-		list = append(list, mgmt.Candidate{Text: t.Name, Help: fmt.Sprintf("%d routes", t.Routes)})
+// first completes the first argument of a command with names of the running policy.
+func first(engine *mgmt.Engine, names func(*policy.Policy) []string) func(args []string) []mgmt.Candidate {
+	return func(args []string) (list []mgmt.Candidate) {
+		config, _ := engine.Running()
+		if config == nil || len(args) > 0 {
+			return nil
+		}
+		for _, name := range names(config.Policy) {
+			list = append(list, mgmt.Candidate{Text: name})
+		}
+		return list
 	}
-	return list
+}
+
+func ruleNames(p *policy.Policy) (names []string) {
+	for i := range p.Rules {
+		names = append(names, p.Rules[i].Name)
+	}
+	return names
+}
+
+func chainNames(p *policy.Policy) (names []string) {
+	for i := range p.Marks {
+		names = append(names, p.Marks[i].Name)
+	}
+	return names
+}
+
+func tableNames(p *policy.Policy) (names []string) {
+	for i := range p.Tables {
+		names = append(names, p.Tables[i].Name)
+	}
+	return names
 }
 
 // named keeps the items of one name, or all where none is asked for.

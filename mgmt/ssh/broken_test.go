@@ -74,7 +74,7 @@ func TestBroken(t *testing.T) {
 // TestConnections: more connections than there may be are not served, and those that are go on.
 func TestConnections(t *testing.T) {
 	limits := DefaultLimits
-	limits.Connections = 2
+	limits.Connections, limits.PerUser = 2, 2
 	r := newRig(t, limits, testCommands()...)
 	first, second := r.dial("admin"), r.dial("operator")
 	if got := r.ssh("admin", "echo a"); got.status != 255 {
@@ -89,6 +89,17 @@ func TestConnections(t *testing.T) {
 	eventually(t, "there is room again", func() bool { return len(r.server.Sessions()) == 1 })
 	if got := r.ssh("admin", "echo a"); got.out != "a\n" {
 		t.Errorf("%+q", got.fields())
+	}
+	// Nor does one user keep the others out.
+	limits.Connections, limits.PerUser = 100, 2
+	other := newRig(t, limits, testCommands()...)
+	other.dial("read-only")
+	other.dial("read-only")
+	if got := other.ssh("read-only", "echo a"); got.status != 255 {
+		t.Errorf("a third of one user: %+q", got.fields())
+	}
+	if got := other.ssh("admin", "echo a"); got.out != "a\n" {
+		t.Errorf("another user: %+q", got.fields())
 	}
 	// Signals end what runs.
 	session = must[*ssh.Session](t)(first.NewSession())

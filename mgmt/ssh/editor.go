@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
@@ -13,10 +14,16 @@ import (
 func (sh *shell) startEditor() func() (string, error) {
 	s := sh.s
 	in := sh.input(s.interruptRunning)
+	screen := s.out
+	s.mu.Lock()
+	if s.dumb {
+		screen = dumbTerminal{s.out}
+	}
+	s.mu.Unlock()
 	sh.editor = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{in, s.out}, "")
+	}{in, screen}, "")
 	sh.out = newEscaper(sh.editor)
 	sh.errors = sh.out
 	sh.editor.AutoCompleteCallback = sh.key
@@ -55,6 +62,9 @@ func (sh *shell) key(line string, pos int, key rune) (newLine string, newPos int
 	return "", 0, false
 }
 
+// listedMax is how many ways are listed to complete a word.
+const listedMax = 100
+
 // complete is the line with its last word completed, as far as there is one way. Otherwise it lists the ways.
 func (sh *shell) complete(line string) string {
 	list, word := sh.mode().candidates(line)
@@ -73,6 +83,10 @@ func (sh *shell) complete(line string) string {
 	case len(common) > len(word):
 		return line + common[len(word):]
 	}
-	sh.print(sh.mode().prompt() + line + "\n" + mgmt.DescribeCandidates(list))
+	more := ""
+	if n := len(list) - listedMax; n > 0 {
+		list, more = list[:listedMax], fmt.Sprintf("  … and %d more\n", n)
+	}
+	sh.print(sh.mode().prompt() + line + "\n" + mgmt.DescribeCandidates(list) + more)
 	return line
 }

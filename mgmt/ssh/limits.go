@@ -11,6 +11,7 @@ type Limits struct {
 	Tries            int           // to authenticate, on a connection
 
 	Connections int           // authenticated
+	PerUser     int           // of them, of one user: so that nobody keeps the others out
 	Sessions    int           // of a connection, at a time
 	Idle        time.Duration // without a command or a key pressed
 	KeepAlive   time.Duration // between questions whether the client is there
@@ -21,7 +22,7 @@ type Limits struct {
 // DefaultLimits are those of the router.
 var DefaultLimits = Limits{
 	Handshake: 20 * time.Second, Waiting: 64, WaitingPerSource: 16, Rate: 20, Burst: 100, Tries: 6,
-	Connections: 256, Sessions: 10, Idle: time.Hour, KeepAlive: 30 * time.Second, Missed: 3, Take: time.Minute,
+	Connections: 256, PerUser: 64, Sessions: 10, Idle: time.Hour, KeepAlive: 30 * time.Second, Missed: 3, Take: time.Minute,
 }
 
 const (

@@ -30,13 +30,15 @@ type mode interface {
 // operational is the mode that a shell begins with: the command tree, and words about the shell itself.
 type operational struct{ s *session }
 
-// shellWords are commands of the shell rather than the router, in operational mode. A mode that can be entered has its word here.
-var shellWords = []struct {
+type shellWord struct {
 	words []string // that a line begins with
 	help  string
-	role  mgmt.Role
+	role  mgmt.Role // the least that may
 	run   func(sh *shell, args []string) (status int)
-}{
+}
+
+// shellWords are commands of the shell rather than the router, in operational mode. A mode that can be entered has its word here.
+var shellWords = []shellWord{
 	{[]string{"exit"}, "end the session", mgmt.ReadOnly, (*shell).leave},
 	{[]string{"quit"}, "end the session", mgmt.ReadOnly, (*shell).leave},
 	{[]string{"set", "terminal", "length"}, "accepted; nothing here waits for a key: set terminal length 0", mgmt.ReadOnly, (*shell).setLength},
@@ -79,6 +81,7 @@ func hasPrefix(words, prefix []string) bool {
 
 func (o operational) describe(line string) string {
 	list, _ := o.candidates(line)
+	list = list[:min(len(list), listedMax)]
 	return mgmt.DescribeCandidates(list) + o.s.c.serving.root.DescribeCommand(line, o.s.c.role())
 }
 

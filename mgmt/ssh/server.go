@@ -231,7 +231,13 @@ func (s *Server) add(c *connection) bool {
 	if s.serving == nil || c.role() == mgmt.NoRole {
 		return false
 	}
-	if len(s.connections) >= s.limits.Connections {
+	own := 0
+	for other := range s.connections {
+		if other.user == c.user {
+			own++
+		}
+	}
+	if len(s.connections) >= s.limits.Connections || own >= s.limits.PerUser {
 		s.audit.Warn("too many connections", c.fields()...)
 		return false
 	}

@@ -1,8 +1,12 @@
 package ssh
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
+
+	"weir/mgmt"
 )
 
 const prompt = "admin@edge1> "
@@ -115,4 +119,79 @@ func TestScript(t *testing.T) {
 	if got := r.sshWith(strings.NewReader("echo "+strings.Repeat("x", lineMax)+"\n"), "admin", "-T"); got.status != 2 || got.out != "" {
 		t.Errorf("a long line: %.200q", got.fields())
 	}
+}
+
+// TestDumb: a terminal that knows no escape sequences gets none.
+func TestDumb(t *testing.T) {
+	r := newRig(t, DefaultLimits, testCommands()...)
+	s := r.screenOf("admin", "dumb", 80, 24)
+	s.await(prompt)
+	s.typed("ecko\x7f\x7fho a\r")
+	s.await("\r\na\r\n" + prompt)
+	s.typed("change \t")
+	s.await("  it    change it\r\n  look  see it\r\n" + prompt + "change ")
+	s.typed("l?")
+	s.await("  look  see it\r\n")
+	s.await(prompt + "change l")
+	s.typed("\x03")
+	s.await(prompt)
+	s.typed("exit\r")
+	s.wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := s.text.String(); strings.Contains(text, "\x1b") {
+		t.Errorf("the screen has %+q", text)
+	}
+}
+
+// deeper is a mode on top of another, as a configuration mode is.
+type deeper struct{ left *bool }
+
+func (deeper) prompt() string { return "deeper# " }
+func (deeper) banner() string { return "[edit]" }
+func (deeper) candidates(string) ([]mgmt.Candidate, string) {
+	return []mgmt.Candidate{{Text: "leave", Help: "go up"}}, ""
+}
+func (deeper) describe(line string) string { return "help for " + line + "\n" }
+func (d deeper) execute(_ context.Context, sh *shell, line string) int {
+	if line == "leave" {
+		*d.left = true
+		sh.pop()
+		return mgmt.StatusOK
+	}
+	sh.print("deeper has " + line + "\n")
+	return mgmt.StatusRefused
+}
+
+// TestModes: the uppermost mode has the prompt, the keys and the lines.
+func TestModes(t *testing.T) {
+	left := false
+	before := shellWords
+	shellWords = append(slices.Clone(before), shellWord{[]string{"dive"}, "go deeper", mgmt.Operator, func(sh *shell, _ []string) int {
+		sh.push(deeper{&left})
+		return mgmt.StatusOK
+	}})
+	r := newRig(t, DefaultLimits, testCommands()...)
+	t.Cleanup(func() { shellWords = before })
+	s := r.screenOf("admin", "xterm", 80, 24)
+	s.await(prompt)
+	s.typed("di\t\r")
+	s.await("[edit]\r\ndeeper# ")
+	s.typed("echo a\r")
+	s.await("deeper has echo a\r\n[edit]\r\ndeeper# ")
+	s.typed("x?")
+	s.await("help for x\r\n")
+	s.await("deeper# x")
+	s.typed("\x15\t\r")
+	s.await(prompt)
+	s.typed("exit\r")
+	if status := s.wait(); status != "exit status 0" || !left {
+		t.Errorf("%s, left: %v", status, left)
+	}
+	s = r.screenOf("read-only", "xterm", 80, 24)
+	s.await("> ")
+	s.typed("dive\r")
+	s.await("Invalid command: dive")
+	s.typed("\x04")
+	s.wait()
 }
