@@ -43,6 +43,9 @@ var shellWords = []shellWord{
 	{[]string{"quit"}, "end the session", mgmt.ReadOnly, (*shell).leave},
 	{[]string{"set", "terminal", "length"}, "accepted; nothing here waits for a key: set terminal length 0", mgmt.ReadOnly, (*shell).setLength},
 	{[]string{"set", "terminal", "width"}, "columns of the terminal: set terminal width N", mgmt.ReadOnly, (*shell).setWidth},
+	{[]string{"set", "cli", "screen-length"}, "as set terminal length, for Junos clients", mgmt.ReadOnly, (*shell).setLength},
+	{[]string{"set", "cli", "screen-width"}, "as set terminal width, for Junos clients", mgmt.ReadOnly, (*shell).setWidth},
+	{[]string{"set", "cli", "complete-on-space", "off"}, "as it is, for Junos clients", mgmt.ReadOnly, func(*shell, []string) int { return mgmt.StatusOK }},
 }
 
 func (o operational) prompt() string {

@@ -65,6 +65,9 @@ var users = []string{"admin", "operator", "read-only"}
 // newRig serves the commands; the namespace's loopback has the addresses 127/8 and ::1.
 func newRig(t *testing.T, limits Limits, commands ...*mgmt.Command) *rig {
 	t.Helper()
+	if _, err := exec.LookPath("ssh-keygen"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("ssh is not installed (apt-get install openssh-client)")
+	}
 	l := lab.ForTest(t)
 	r := &rig{t: t, host: must[*lab.Host](t)(l.Host("router")), keys: map[string]string{}}
 	r.dir = must[string](t)(os.MkdirTemp("", "weir-ssh-"))
