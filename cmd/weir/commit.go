@@ -115,6 +115,9 @@ func callWith(socket string, stdin io.Reader, words ...string) error {
 	if len(out) > 0 && out[len(out)-1] != '\n' {
 		out = append(out, '\n')
 	}
+	if _, _, terminal := terminalSize(to); terminal {
+		out = []byte(mgmt.Escape(string(out))) // comments and such may be somebody else's
+	}
 	if _, err := to.Write(out); err != nil {
 		return err
 	}

@@ -237,6 +237,22 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// TestRate: a source that connects too often is not answered, and others are.
+func TestRate(t *testing.T) {
+	limits := DefaultLimits
+	limits.Rate, limits.Burst = 0, 3
+	r := newRig(t, limits, testCommands()...)
+	for i := range 5 {
+		if got := r.ssh("admin", "echo a"); (got.status == 0) != (i < 3) {
+			t.Errorf("connection %d: %+q", i, got.fields())
+		}
+	}
+	got := r.client(strings.NewReader(""), "ssh", append(r.options("admin"), "-b", "127.0.0.2", "-p", fmt.Sprint(port), "admin@127.0.0.1", "echo a")...)
+	if got.out != "a\n" {
+		t.Errorf("another source: %+q", got.fields())
+	}
+}
+
 // TestSlow: a client that takes nothing is cut off, and holds up nobody meanwhile.
 func TestSlow(t *testing.T) {
 	limits := DefaultLimits

@@ -24,10 +24,10 @@ func (sh *shell) startEditor() func() (string, error) {
 		io.Reader
 		io.Writer
 	}{in, screen}, "")
-	sh.out = newEscaper(sh.editor)
+	sh.out = mgmt.NewEscaper(sh.editor)
 	sh.errors = sh.out
 	sh.editor.AutoCompleteCallback = sh.key
-	s.setAnnounce(func(text string) { _, _ = io.WriteString(sh.editor, escapeText(text)+"\n") })
+	s.setAnnounce(func(text string) { _, _ = io.WriteString(sh.editor, mgmt.Escape(text)+"\n") })
 	s.mu.Lock()
 	s.resized = func(columns, rows int) {
 		if columns > 0 {
@@ -43,7 +43,7 @@ func (sh *shell) startEditor() func() (string, error) {
 		if banner := sh.mode().banner(); banner != "" {
 			sh.print(banner + "\n")
 		}
-		sh.editor.SetPrompt(escapeText(sh.mode().prompt()))
+		sh.editor.SetPrompt(mgmt.Escape(sh.mode().prompt()))
 		return sh.editor.ReadLine()
 	}
 }

@@ -27,10 +27,11 @@ func (s *session) exec(line string) (status int) {
 		// What is typed is not for the command; Ctrl-C ends it.
 		input = strings.NewReader("")
 		go s.watchKeys()
-		out = newEscaper(returns{s.out})
+		out = mgmt.NewEscaper(returns{s.out})
 		errors = out // as a terminal shows them
 	}
-	return s.command("exec", line, input, out, errors)
+	s.run(line, func(ctx context.Context) { status = s.command(ctx, "exec", line, input, out, errors) })
+	return status
 }
 
 // watchKeys interrupts what runs on Ctrl-C, until the channel ends.
@@ -47,8 +48,8 @@ func (s *session) watchKeys() {
 	}
 }
 
-// command runs a line of the tree, and logs it.
-func (s *session) command(way, line string, input io.Reader, out, errors io.Writer) (status int) {
+// command runs a line of the tree until it ends or ctx does, and logs it.
+func (s *session) command(ctx context.Context, way, line string, input io.Reader, out, errors io.Writer) (status int) {
 	start := time.Now()
 	role := s.c.role()
 	invocation, output, status := s.c.serving.root.Invoke(line, role)
@@ -63,9 +64,7 @@ func (s *session) command(way, line string, input io.Reader, out, errors io.Writ
 		if invocation.Command.Candidate {
 			input = candidate
 		}
-		s.run(line, func(ctx context.Context) {
-			output, status = invocation.Run(ctx, mgmt.Request{Stdin: input, By: s.c.author(), Role: role, Width: s.width()}, out)
-		})
+		output, status = invocation.Run(ctx, mgmt.Request{Stdin: input, By: s.c.author(), Role: role, Width: s.width()}, out)
 	}
 	if status == mgmt.StatusOK && invocation != nil && invocation.Command.Name == "commit" {
 		candidate.committed()
@@ -74,8 +73,17 @@ func (s *session) command(way, line string, input io.Reader, out, errors io.Writ
 	if status != mgmt.StatusOK || invocation != nil && invocation.Command.Binary {
 		out = errors
 	}
-	if len(output) > 0 {
-		_, _ = out.Write(output) // he who takes nothing is cut off
-	}
+	show(ctx, out, output)
 	return status
+}
+
+// show writes a command's output until the client has enough. What was interrupted before, and says so, is shown all the same.
+func show(ctx context.Context, out io.Writer, output []byte) {
+	for first := true; len(output) > 0 && (first || ctx.Err() == nil); first = false {
+		n := min(len(output), pieceMax)
+		if _, err := out.Write(output[:n]); err != nil {
+			return // he who takes nothing is cut off
+		}
+		output = output[n:]
+	}
 }

@@ -46,6 +46,15 @@ func TestTerminal(t *testing.T) {
 	s.await("\r\n1000\r\n")
 	s.typed("\x03")
 	s.await("ended\r\n" + prompt)
+	s.typed("large\r") // 20 MB, of which the terminal gets no more than is on the way
+	s.await(strings.Repeat("x", 99) + "\r\n")
+	s.typed("\x03")
+	s.await(prompt)
+	s.mu.Lock()
+	if n := s.text.Len(); n > 10_000_000 {
+		t.Errorf("an output that was interrupted went on for %d bytes", n)
+	}
+	s.mu.Unlock()
 	s.typed("nonsense\x03")
 	s.await(prompt)
 	s.typed("echo after\r")

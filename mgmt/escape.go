@@ -1,4 +1,4 @@
-package ssh
+package mgmt
 
 import (
 	"bytes"
@@ -8,16 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// escaper shows what could mean something to a terminal: control characters, invalid text and marks that change the
+// Escaper writes text for a terminal. It shows what could mean something to a terminal: control characters, invalid text and marks that change the
 // direction of writing appear as \x1b or \u202e. Lines and tabs pass.
-type escaper struct {
+type Escaper struct {
 	out  io.Writer
 	rest []byte // the beginning of a character
 }
 
-func newEscaper(out io.Writer) *escaper { return &escaper{out: out} }
+// NewEscaper returns one that writes to out.
+func NewEscaper(out io.Writer) *Escaper { return &Escaper{out: out} }
 
-func (e *escaper) Write(p []byte) (int, error) {
+// Write writes what of p, and of what came before, are whole characters.
+func (e *Escaper) Write(p []byte) (int, error) {
 	var b []byte
 	b, e.rest = escape(append(e.rest, p...), false)
 	if _, err := e.out.Write(b); err != nil {
@@ -26,8 +28,8 @@ func (e *escaper) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// escapeText is all of a text as an escaper shows it.
-func escapeText(text string) string {
+// Escape is all of a text as an Escaper shows it.
+func Escape(text string) string {
 	b, _ := escape([]byte(text), true)
 	return string(b)
 }
@@ -51,14 +53,4 @@ func escape(text []byte, whole bool) (shown, rest []byte) {
 		text = text[n:]
 	}
 	return shown, nil
-}
-
-// returns writes lines to a raw terminal.
-type returns struct{ io.Writer }
-
-func (r returns) Write(p []byte) (int, error) {
-	if _, err := r.Writer.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
