@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
 	"perf/versus":   {"perf", "perf/lab"},
-	"cmd/weir":      {"appliance", "mgmt", "policy/packet", "perf", "perf/lab/demo"},
+	"cmd/weir":      {"appliance", "mgmt", "mgmt/store", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
