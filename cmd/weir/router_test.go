@@ -106,9 +106,11 @@ func (w *weir) run(args ...string) {
 	})
 }
 
-// fails starts the process, which must end by itself with exit status 1, and returns what it said.
+// fails starts the process, which must end by itself with exit status 1 rather than go back to the last good configuration, and
+// returns what it said.
 func (w *weir) fails(args ...string) string {
 	w.t.Helper()
+	args = append(args, "--strict")
 	p := must[*lab.Process](w.t)(w.n.router.Start(testContext(w.t), w.command(args...)))
 	err := p.Wait()
 	if !strings.Contains(fmt.Sprint(err), "exit status 1") {
