@@ -3,6 +3,7 @@ package mgmt
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -48,6 +49,24 @@ func ReadChange(r io.Reader) (c Change, err error) {
 	return c, err
 }
 
+// zeroEnd counts the zeros that what was read ends with: an archive ends with two blocks of them.
+type zeroEnd struct {
+	r     io.Reader
+	zeros int
+}
+
+const tarEnd = 1024
+
+func (z *zeroEnd) Read(p []byte) (int, error) {
+	n, err := z.r.Read(p)
+	if rest := len(bytes.TrimRight(p[:n], "\x00")); rest > 0 {
+		z.zeros = n - rest
+	} else {
+		z.zeros += n
+	}
+	return n, err
+}
+
 const (
 	tarMagic   = "ustar" // of POSIX and GNU
 	tarMagicAt = 257
@@ -71,12 +90,16 @@ func (c *Change) unpack(r io.Reader) error {
 	if c.temporary, err = os.MkdirTemp("", "weir-commit-"); err != nil {
 		return err
 	}
-	archive := tar.NewReader(r)
+	end := &zeroEnd{r: r}
+	archive := tar.NewReader(end)
 	room := int64(archiveMax)
 	texts := map[string][]byte{}
 	for files := 0; ; files++ {
 		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF && end.zeros < tarEnd { // one that was cut off, which package tar takes
+			return io.ErrUnexpectedEOF
+		}
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
@@ -103,6 +126,9 @@ func (c *Change) unpack(r io.Reader) error {
 			}
 			texts[name] = text
 			continue
+		}
+		if c.Files[name] != "" {
+			return fmt.Errorf("%s: it is there twice", clip(name))
 		}
 		to := filepath.Join(c.temporary, strconv.Itoa(files))
 		size, err := unpackFile(io.LimitReader(archive, room+1), to)

@@ -244,13 +244,21 @@ func newRouteDiffering(from, to *policy.Policy) *routeDiffering {
 	return r
 }
 
-// compare leaves out what is the same at the beginning and at the end, so that a small change of a large table costs little.
+// compare goes along both lists from the beginning and from the end as long as they have the same prefixes there, so that
+// only what is between them needs a map.
 func (d *routeDiffering) compare(from, to []fib.Route) (x items) {
-	for len(from) > 0 && len(to) > 0 && d.same(&from[0], &to[0]) {
+	pair := func(a, b *fib.Route) {
+		if !d.same(a, b) {
+			x.changed.add(func() string { return describeRoute(b) })
+		}
+	}
+	for len(from) > 0 && len(to) > 0 && keyOf(&from[0]) == keyOf(&to[0]) {
+		pair(&from[0], &to[0])
 		from, to = from[1:], to[1:]
 	}
-	for len(from) > 0 && len(to) > 0 && d.same(&from[len(from)-1], &to[len(to)-1]) {
-		from, to = from[:len(from)-1], to[:len(to)-1]
+	for m, n := len(from), len(to); m > 0 && n > 0 && keyOf(&from[m-1]) == keyOf(&to[n-1]); m, n = m-1, n-1 {
+		pair(&from[m-1], &to[n-1])
+		from, to = from[:m-1], to[:n-1]
 	}
 	was := make(map[routeKey]int32, len(from))
 	for i := range from {

@@ -224,7 +224,7 @@ func (e *Engine) showCommits(_ context.Context, r *Request) (any, error) {
 	}
 	for _, c := range list {
 		if c.Number == n {
-			change, err := e.change(n)
+			change, err := e.CommitText(n)
 			if err != nil {
 				return nil, err
 			}

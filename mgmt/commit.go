@@ -239,7 +239,6 @@ func (e *Engine) commit(ctx context.Context, p *proposal, report *Report) {
 		}
 		fail("publish", err)
 		if err := w.undo(); err != nil {
-			e.degrade("the file is not what runs", err)
 			report.Failed += "; " + err.Error()
 		}
 		return

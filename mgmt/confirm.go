@@ -24,6 +24,9 @@ func (e *Engine) outstanding() *store.Pending {
 	return e.pending
 }
 
+// Pending reports whether a commit waits for its confirmation.
+func (e *Engine) Pending() bool { return e.outstanding() != nil }
+
 // arm waits for a confirmation, or no longer for one. The time runs by the monotonic clock: setting the clock of the wall
 // makes it neither shorter nor longer. Call it with the turn.
 func (e *Engine) arm(p *store.Pending) {
@@ -69,7 +72,7 @@ func (e *Engine) takeBack(ctx context.Context, p *store.Pending, by Author, reas
 func (e *Engine) again(n int, p *proposal) *proposal {
 	p.restores, p.install = n, true
 	p.files = map[string]string{}
-	change, err := e.change(n)
+	change, hash, err := e.change(n)
 	for name, source := range change.Files {
 		p.files[e.beside(name)] = source
 	}
@@ -77,7 +80,11 @@ func (e *Engine) again(n int, p *proposal) *proposal {
 		if err != nil {
 			return nil, Problems{{Position: Position{File: e.path}, Message: err.Error(), Severity: Error}}
 		}
-		return e.loadChange(&change)
+		config, problems := e.loadChange(&change)
+		if config != nil && config.Hash != hash {
+			return nil, Problems{{Position: Position{File: e.path}, Message: fmt.Sprintf("commit %d on the disk is not what it was", n), Severity: Error}}
+		}
+		return config, problems
 	}
 	return p
 }

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
+
+	"weir/mgmt/store"
 )
 
 // commands is a small tree that has every kind of command.
@@ -241,6 +244,57 @@ func TestControlNotOurs(t *testing.T) {
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestControlInput sends standard input along, and what is none.
+func TestControlInput(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	ended := make(chan error, 1)
+	serveCommands(t, path, []*Command{
+		{Name: "sum", Run: func(_ context.Context, r *Request) (any, error) {
+			text, err := io.ReadAll(r.Stdin)
+			if err != nil {
+				ended <- err
+				return nil, err
+			}
+			return store.Sum(text), nil
+		}},
+		{Name: "ignore", Run: func(context.Context, *Request) (any, error) { return strings.Repeat("x", 4<<20), nil }},
+	})
+	for _, size := range []int{0, 1, chunkMax, chunkMax + 1, 5<<20 + 7} {
+		input := bytes.Repeat([]byte("weir\n"), size/5+1)[:size]
+		output, status, err := CallWith(context.Background(), path, iotest.HalfReader(bytes.NewReader(input)), "sum")
+		if err != nil || status != StatusOK || string(output) != store.Sum(input)+"\n" {
+			t.Errorf("%d bytes: %d %s, %v", size, status, output, err)
+		}
+	}
+	if output, status, err := Call(context.Background(), path, "sum"); err != nil || status != StatusOK || string(output) != store.Sum(nil)+"\n" {
+		t.Errorf("none: %d %s, %v", status, output, err)
+	}
+	// A command that does not want it answers all the same.
+	if output, status, err := CallWith(context.Background(), path, bytes.NewReader(make([]byte, 64<<20)), "ignore"); err != nil || status != StatusOK || len(output) != 4<<20+1 {
+		t.Errorf("ignored: %d, %d bytes, %v", status, len(output), err)
+	}
+	broken := errors.New("broken")
+	if _, _, err := CallWith(context.Background(), path, iotest.ErrReader(broken), "sum"); !errors.Is(err, broken) {
+		t.Errorf("input that cannot be read: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the command is told %v", err)
+	}
+	for _, request := range []string{"< sum\n+ 5\nabc", "< sum\n+ 5\nabcde", "< sum\n+ x\n", "< sum\n- 5\nabcde+ 0\n", "< sum\n+ 99999999\n", "< sum\n"} {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, request)
+		c.(*net.UnixConn).CloseWrite()
+		if answer, _ := io.ReadAll(c); !strings.HasPrefix(string(answer), "1 ") {
+			t.Errorf("%q is answered by %q", request, answer)
+		}
+		<-ended
+		c.Close()
 	}
 }
 

@@ -85,6 +85,7 @@ func newBench(t *testing.T, text string) *bench {
 		b.opened = append(b.opened, s)
 		return b.router, nil
 	}, zap.New(core))
+	t.Cleanup(func() { b.Close() })
 	return b
 }
 
@@ -238,6 +239,7 @@ func TestSerialised(t *testing.T) {
 		t.Errorf("generation %d", generation)
 	}
 	b.turn <- struct{}{} // a commit that does not end
+	defer b.put()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if report := b.Reload(ctx, byHand); report.OK() || report.Generation != 16 {

@@ -29,22 +29,26 @@ func (e *Engine) Commits() []store.Commit {
 }
 
 // CommitText returns a commit, by its number, as a change to commit.
-func (e *Engine) CommitText(n int) (Change, error) { return e.change(n) }
+func (e *Engine) CommitText(n int) (Change, error) {
+	change, _, err := e.change(n)
+	return change, err
+}
 
-func (e *Engine) change(n int) (Change, error) {
+// change is a commit as a change, and the hash that it had.
+func (e *Engine) change(n int) (change Change, hash string, err error) {
 	s := e.store.Load()
 	if s == nil {
-		return Change{}, errors.Join(errNoStore, e.keptError())
+		return change, "", errors.Join(errNoStore, e.Kept())
 	}
 	c, text, err := s.Commit(n)
 	if err != nil {
-		return Change{}, err
+		return change, "", err
 	}
-	change := Change{Text: text, Files: map[string]string{}, Comment: c.Comment, By: c.By}
+	change = Change{Text: text, Files: map[string]string{}, Comment: c.Comment, By: c.By}
 	for _, f := range c.Files {
 		change.Files[f.Name] = s.Blob(f.SHA256)
 	}
-	return change, nil
+	return change, c.Hash, nil
 }
 
 // Back finds the commit that is n before the one in force; 0 is that one.
@@ -102,7 +106,7 @@ func (e *Engine) CompareText(text []byte) string {
 
 // since is the unified difference between the text of a commit and the running one.
 func (e *Engine) since(n int) (string, error) {
-	change, err := e.change(n)
+	change, _, err := e.change(n)
 	if err != nil {
 		return "", err
 	}

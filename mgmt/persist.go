@@ -22,8 +22,10 @@ type written struct {
 	store  *store.Store // nil: nothing
 	before store.State
 	after  store.State
-	number int  // of the commit; 0: it is not recorded
-	fresh  bool // its record was made for it
+	number int // of the commit; 0: it is not recorded
+
+	rollback bool // of a commit that was not confirmed, where there is no store
+	fresh    bool // its record was made for it
 }
 
 // persist writes a prepared configuration down, all but that it is good. On an error nothing has changed on the disk.
@@ -41,14 +43,14 @@ func (e *Engine) persist(p *proposal, config *Config, report *Report) (*written,
 		return w, err
 	}
 	e.log.Warn("commits are not kept", zap.String("file", e.path), zap.Error(err))
-	return &written{e: e}, nil
+	return &written{e: e, rollback: p.undoes != 0}, nil
 }
 
 func (w *written) write(p *proposal, config *Config, report *Report) (err error) {
 	e := w.e
 	s := e.store.Load()
 	if s == nil {
-		return errors.Join(errNoStore, e.keptError())
+		return errors.Join(errNoStore, e.Kept())
 	}
 	if err := e.catchUp(s); err != nil {
 		return err
@@ -133,7 +135,7 @@ func (e *Engine) recorded(s *store.Store, hash string) (store.Commit, bool) {
 
 // pendingAfter is the confirmation that is outstanding when the proposal is in force.
 func (w *written) pendingAfter(p *proposal) *store.Pending {
-	was := w.before.Pending
+	was := w.e.outstanding()
 	switch {
 	case p.confirm > 0:
 		pending := &store.Pending{Number: w.number, Restore: w.e.number(), Deadline: time.Now().Add(p.confirm), By: p.by}
@@ -176,7 +178,11 @@ func (e *Engine) catchUp(s *store.Store) error {
 	}
 	state := s.State()
 	if i := state.Installing; i != nil && i.Number == r.number {
-		return s.SetState(store.State{Good: r.number, Pending: state.Pending})
+		return s.SetState(store.State{Good: r.number, Pending: e.outstanding()})
+	} else if i != nil { // one that did not come into force, and could not be taken back
+		if err := s.Undo(store.State{Good: state.Good, Pending: e.outstanding()}); err != nil {
+			return err
+		}
 	}
 	if r.number != 0 {
 		return nil
@@ -184,7 +190,7 @@ func (e *Engine) catchUp(s *store.Store) error {
 	w := &written{e: e, store: s, before: state}
 	err := w.record(&proposal{by: Author{Via: "boot"}, comment: "in force before commits were kept"}, r.config)
 	if err == nil {
-		err = s.SetState(store.State{Good: w.number, Pending: state.Pending})
+		err = s.SetState(store.State{Good: w.number, Pending: e.outstanding()})
 	}
 	if err != nil {
 		return errors.Join(err, w.undo())
@@ -198,13 +204,14 @@ func (w *written) undo() error {
 	if w.store == nil {
 		return nil
 	}
-	if err := w.store.Undo(w.before); err != nil {
-		return err
+	err := w.store.Undo(w.before)
+	if err == nil && w.fresh {
+		err = w.store.Drop(w.number)
 	}
-	if w.fresh {
-		return w.store.Drop(w.number)
+	if err != nil {
+		w.e.degrade(fmt.Sprintf("commit %d was refused, but is on the disk and would be in force after a start", w.number), err)
 	}
-	return nil
+	return err
 }
 
 // settle says on disk that the configuration is in force. If that cannot be written, the next start or the next commit
@@ -213,6 +220,9 @@ func (w *written) settle(report *Report) {
 	e := w.e
 	e.recovered()
 	if w.store == nil {
+		if w.rollback { // the disk still says that it is due, and the next start does it again
+			e.arm(nil)
+		}
 		return
 	}
 	if err := w.store.SetState(w.after); err != nil {
@@ -232,7 +242,8 @@ func (e *Engine) setUnkept(err error) {
 	e.unkept = err
 }
 
-func (e *Engine) keptError() error {
+// Kept is nil if commits are kept, and else why not.
+func (e *Engine) Kept() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.unkept
@@ -240,7 +251,7 @@ func (e *Engine) keptError() error {
 
 // keptNotice says that commits are not kept, if that is so.
 func (e *Engine) keptNotice() []string {
-	if err := e.keptError(); err != nil && !isEdited(err) {
+	if err := e.Kept(); err != nil && !isEdited(err) {
 		return []string{fmt.Sprintf("commits are not kept: %v", err)}
 	}
 	return nil

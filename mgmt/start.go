@@ -78,11 +78,14 @@ func (e *Engine) lastGood(ctx context.Context, by Author, failed Report, pending
 		if !report.OK() {
 			continue
 		}
-		why := failed.Err()
+		why := firstLine(failed.Err())
 		what := fmt.Sprintf("%s is not in force: commit %d of %s is, the last good one", e.path, c.Number, c.Time.Format("2006-01-02 15:04"))
-		e.degrade(what, firstLine(why))
+		e.degrade(what, why)
+		for i := range failed.Problems { // this report is of what runs: to that they are none
+			failed.Problems[i].Severity = Warning
+		}
 		report.Problems = append(failed.Problems, report.Problems...)
-		report.Trouble = fmt.Sprintf("%s: %v", what, firstLine(why))
+		report.Trouble = fmt.Sprintf("%s: %v", what, why)
 		return report
 	}
 	return failed

@@ -31,7 +31,7 @@ var rooms = map[string][]string{
 	"perf/lab/demo": {"perf/lab"},
 	"perf":          {"rings", "policy/packet", "perf/lab"},
 	"perf/versus":   {"perf", "perf/lab"},
-	"cmd/weir":      {"appliance", "mgmt", "mgmt/ssh", "policy", "policy/packet", "perf", "perf/lab/demo"},
+	"cmd/weir":      {"appliance", "mgmt", "mgmt/ssh", "mgmt/store", "policy", "policy/packet", "perf", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.

@@ -20,6 +20,20 @@ func metricsHandler(registry *prometheus.Registry) http.Handler {
 // registerMetrics fills the registry, once there is a router.
 func registerMetrics(registry *prometheus.Registry, router *appliance.Router, engine *mgmt.Engine) {
 	registry.MustRegister(appliance.NewCollector(router), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "weir_commits_rolled_back_total", Help: "Commits taken back for want of confirmation: not in time, aborted, or pending when weir ended.",
+		}, func() float64 { return float64(engine.Outcomes().RolledBack) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_commit_pending", Help: "Whether a commit waits for its confirmation.",
+		}, func() float64 { return number(engine.Pending()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_commits_kept", Help: "Whether commits are kept on disk.",
+		}, func() float64 { return number(engine.Kept() == nil) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_configuration_degraded", Help: "Whether what runs is not what should: the last good configuration, or one that cannot be rolled back.",
+		}, func() float64 { return number(len(engine.Trouble()) > 0) }),
+	)
 	for result, count := range map[string]func(mgmt.Outcomes) uint64{
 		"ok":      func(o mgmt.Outcomes) uint64 { return o.Succeeded },
 		"refused": func(o mgmt.Outcomes) uint64 { return o.Refused },
@@ -30,4 +44,11 @@ func registerMetrics(registry *prometheus.Registry, router *appliance.Router, en
 			ConstLabels: prometheus.Labels{"result": result},
 		}, func() float64 { return float64(count(engine.Outcomes())) }))
 	}
+}
+
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

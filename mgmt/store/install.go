@@ -129,14 +129,14 @@ func (s *Store) Install(n int, targets []Target, state State) (err error) {
 			return fmt.Errorf("install %s: %w", t.Path, err)
 		}
 		temps = append(temps, temp)
-		i.Files = append(i.Files, Placed{Path: path, Was: was, New: t.SHA256})
+		i.Files = append(i.Files, Placed{Path: s.relative(path), Was: was, New: t.SHA256})
 	}
 	state.Installing = i
 	if err := s.SetState(state); err != nil {
 		return err
 	}
 	for k, f := range i.Files {
-		if err := s.place(temps[k], f.Path); err != nil {
+		if err := s.place(temps[k], s.absolute(f.Path)); err != nil {
 			return fmt.Errorf("install %s: %w", f.Path, err)
 		}
 	}
@@ -151,6 +151,7 @@ func (s *Store) Resume() (number int, edited []string, err error) {
 		return 0, nil, nil
 	}
 	for _, f := range i.Files {
+		f.Path = s.absolute(f.Path)
 		sum, e := SumFile(f.Path)
 		switch {
 		case e != nil:
@@ -177,6 +178,7 @@ func (s *Store) Undo(before State) (err error) {
 		return nil // it has not come that far
 	}
 	for _, f := range slices.Backward(i.Files) {
+		f.Path = s.absolute(f.Path)
 		sum, e := SumFile(f.Path)
 		switch {
 		case e != nil:
@@ -192,6 +194,21 @@ func (s *Store) Undo(before State) (err error) {
 		return fmt.Errorf("put back what was there before: %w", err)
 	}
 	return s.SetState(before)
+}
+
+// relative is a path that stays right when the directory of the configuration moves, if there is one.
+func (s *Store) relative(path string) string {
+	if rel, err := filepath.Rel(filepath.Dir(s.dir), path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}
+
+func (s *Store) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(s.dir), path)
 }
 
 // put has a file be what the directory has by a sum.

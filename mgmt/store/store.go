@@ -97,7 +97,7 @@ type Installing struct {
 
 // Placed is a file that is replaced.
 type Placed struct {
-	Path string `json:"path"` // links resolved
+	Path string `json:"path"` // links resolved; from the directory that the configuration is in, where it is below that
 	Was  string `json:"was"`  // SHA-256 of what was there; empty: nothing
 	New  string `json:"new"`  // SHA-256 of what comes there
 }
