@@ -46,7 +46,7 @@ func lex(text string) (tokens token.Tokens, err error) {
 			err = &SyntaxError{Spot{1, 1}, fmt.Sprintf("lexer cannot read this text: %v", r)}
 		}
 	}()
-	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
+	text = strings.ReplaceAll(strings.TrimPrefix(text, byteOrderMark), "\r\n", "\n")
 	var s scanner.Scanner
 	s.Init(text)
 	for {

@@ -299,7 +299,7 @@ func (b *treeBuilder) pairValue(column int, colon *token.Token) (Node, error) {
 	case t.Position.Column == column && t.Type == token.SequenceEntryType:
 		return b.blockSequence()
 	}
-	return Node{At: spotOf(colon)}, nil
+	return b.behind(), nil
 }
 
 // value reads a scalar or a flow collection.
@@ -311,16 +311,17 @@ func (b *treeBuilder) value() (Node, error) {
 	case token.MappingStartType:
 		return b.flowMapping()
 	case token.LiteralType, token.FoldedType:
+		n := Node{Kind: Scalar, Quoted: true, At: spotOf(t), in: b.in(b.next)}
 		b.next++
-		n := Node{Kind: Scalar, Quoted: true, At: spotOf(t)}
 		if content := b.peek(); content != nil && content.Type == token.StringType {
-			n.Text = content.Value
+			n.Text, n.in.to = content.Value, b.in(b.next).to
 			b.next++
 		}
 		return n, nil
 	case token.NullType, token.ImplicitNullType:
+		n := Node{At: spotOf(t), in: b.in(b.next)}
 		b.next++
-		return Node{At: spotOf(t)}, nil
+		return n, nil
 	}
 	if !isScalar(t) {
 		return Node{}, b.unexpected(t)
