@@ -5,7 +5,7 @@ import (
 	"weir/policy/packet"
 )
 
-var rulesSchema = &document.Schema{Key: "rules", Help: "which table decides about a packet; the lowest priority comes first", Form: document.Entries, By: []string{"name"},
+var rulesSchema = &document.Schema{Key: "rules", Help: "which table decides about a packet; the lowest priority comes first", Form: document.Entries, Ordered: true, By: []string{"name"},
 	Each: &document.Schema{Key: "<rule>", Help: "name of a rule", Form: document.Section, Flow: true, Stays: true, Keys: append(append([]*document.Schema{
 		{Key: "name", Help: "name of the rule; made of its content if not given", Example: "<name>"},
 		{Key: "priority", Help: "rules are asked from the lowest to the highest", Type: document.Number, Example: "<number>"},
@@ -21,7 +21,7 @@ var rulesSchema = &document.Schema{Key: "rules", Help: "which table decides abou
 	}...)}}
 
 var marksSchema = &document.Schema{Key: "marks", Help: "statements that mark or drop packets before the rules; chain main runs first", Form: document.Named,
-	Each: &document.Schema{Key: "<chain>", Help: "name of a chain", Form: document.Entries, By: []string{"name"}, Stays: true,
+	Each: &document.Schema{Key: "<chain>", Help: "name of a chain", Form: document.Entries, Ordered: true, By: []string{"name"}, Stays: true,
 		Each: &document.Schema{Key: "<statement>", Help: "name of a statement", Form: document.Section, Flow: true, Stays: true, Keys: []*document.Schema{
 			{Key: "name", Help: "name of the statement; made of its content if not given", Example: "<name>"},
 			{Key: "match", Help: "conditions, all of which must be met", Form: document.Section, Flow: true, Keys: append([]*document.Schema{

@@ -128,21 +128,27 @@ func (e *emitter) entries(s *Schema, v *node, prefix []string) {
 		e.emit(prefix, []string{v.text})
 		return
 	}
-	for i, it := range v.items {
-		words, without := s.address(v, i)
-		if words == nil {
-			words = []string{indexWord(i)}
-			if it.value.kind == Scalar {
-				e.emit(prefix, append(words, s.By[0], it.value.text))
-				continue
-			}
+	for i := range v.items {
+		e.entry(s, v, i, prefix)
+	}
+}
+
+// entry writes down what makes entry i of a list, which the ones before it are in.
+func (e *emitter) entry(s *Schema, v *node, i int, prefix []string) {
+	it := v.items[i]
+	words, without := s.address(v, i)
+	if words == nil {
+		words = []string{indexWord(i)}
+		if it.value.kind == Scalar {
+			e.emit(prefix, append(words, s.By[0], it.value.text))
+			return
 		}
-		before := len(e.commands)
-		inner := with(prefix, words...)
-		e.section(s.Each, &it.value, inner, without...)
-		if len(e.commands) == before {
-			e.emit(inner, nil)
-		}
+	}
+	before := len(e.commands)
+	inner := with(prefix, words...)
+	e.section(s.Each, &it.value, inner, without...)
+	if len(e.commands) == before {
+		e.emit(inner, nil)
 	}
 }
 

@@ -50,6 +50,7 @@ type Schema struct {
 	Alone   string    // Values: a word that stands instead of a list
 	Single  bool      // Values, Entries: one of them may stand without a list
 	Not     bool      // Values: may be turned round, as {not: …}
+	Ordered bool      // Entries: their order means something
 	Flow    bool      // new ones are written in brackets or braces, whatever is around them
 	Stays   bool      // it is there to say something though nothing is in it
 	Final   bool      // a key of Actions: nothing follows it

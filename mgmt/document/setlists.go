@@ -210,7 +210,9 @@ func (d *Document) setActions(s *Schema, c *cursor, w *walk) error {
 	}
 	if at >= 0 && at < len(v.items) {
 		e := d.in(c, v.items[at])
-		if !same(&e.it.value, &value) {
+		if old := &e.it.value; old.kind == Mapping && value.kind == Mapping && len(old.items) == 1 && old.items[0].name == word {
+			d.setScalar(d.in(e, old.items[0]), value.items[0].value.text)
+		} else if !same(old, &value) {
 			d.save(e.it)
 			d.inline(e)
 			e.it.value = value
