@@ -12,6 +12,7 @@ type target struct {
 	i int
 
 	list *Schema // of the value of c
+	at   int     // how many words lead to c
 }
 
 // item is what is there.
@@ -28,10 +29,14 @@ func (d *Document) locate(w *walk) (*target, error) {
 	for len(w.rest()) > 0 {
 		c := t.cursor(d)
 		v, s := &c.it.value, t.s
-		next := &target{c: c, i: -1, list: s}
+		next := &target{c: c, i: -1, list: s, at: w.at}
 		switch s.Form {
 		case Section, Choice:
 			key, _ := w.next()
+			if v.kind == Scalar && v.text == key {
+				w.valued = true
+				return t, w.end()
+			}
 			next.s = s.child(key)
 			next.i = v.find(key)
 			if s.Form == Section && next.s == nil {
@@ -44,10 +49,8 @@ func (d *Document) locate(w *walk) (*target, error) {
 			next.s = s.Each
 			if v.kind == Scalar {
 				if name, _ := w.next(); name == v.text && s.Single {
-					if err := w.end(); err != nil {
-						return nil, err
-					}
-					return t, nil
+					w.valued = true
+					return t, w.end()
 				}
 				break
 			}
@@ -72,18 +75,23 @@ func (d *Document) locate(w *walk) (*target, error) {
 				break
 			}
 			if v.kind == Scalar && v.text == word {
-				if err := w.end(); err != nil {
-					return nil, err
-				}
-				return t, nil
+				w.valued = true
+				return t, w.end()
 			}
-			next.i = slices.IndexFunc(v.items, func(it *item) bool { return actionName(&it.value) == word })
+			if s.Form == Values {
+				if v.kind == Sequence {
+					next.i, w.valued = v.findValue(word), true
+				}
+				break
+			}
+			value, hasValue := w.next()
+			next.i = slices.IndexFunc(v.items, func(it *item) bool {
+				return actionName(&it.value) == word && (!hasValue || it.value.kind == Mapping && it.value.items[0].value.text == value)
+			})
 		default:
 			if text, _ := w.next(); v.text == text {
-				if err := w.end(); err != nil {
-					return nil, err
-				}
-				return t, nil
+				w.valued = true
+				return t, w.end()
 			}
 		}
 		if next.i < 0 {
@@ -125,7 +133,7 @@ func (d *Document) Rename(words []string, to string) error {
 		case t.list.Form == Entries:
 			name, by := t.list.identity(&v.items[t.i].value)
 			if by == "" {
-				by = t.list.by(t.c)
+				by = t.list.by(t.c.around())
 			}
 			if len(t.list.Also) == 0 && name != to && len(t.list.named(v, to)) > 0 {
 				return w.errorf("%s is there already", Clip(to))

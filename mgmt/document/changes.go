@@ -40,6 +40,7 @@ func Changes(a, b *Document) ([]Change, error) {
 
 type comparison struct {
 	changes []Change
+	around  *node // the section of b that is compared
 	err     error
 }
 
@@ -49,7 +50,7 @@ func (c *comparison) add(verb string, words ...string) {
 
 // set adds the commands that make v.
 func (c *comparison) set(s *Schema, v *node, words []string) {
-	e := &emitter{}
+	e := &emitter{around: c.around}
 	e.value(s, v, words)
 	c.take(e)
 }
@@ -98,6 +99,9 @@ func (c *comparison) compare(s *Schema, a, b *node, words []string) {
 
 // section compares two mappings, without the keys that are known to be equal.
 func (c *comparison) section(s *Schema, a, b *node, words []string, without []string) {
+	around := c.around
+	c.around = b
+	defer func() { c.around = around }()
 	inner := func(name string) *Schema {
 		if s.Form == Named {
 			return s.Each
@@ -107,6 +111,13 @@ func (c *comparison) section(s *Schema, a, b *node, words []string, without []st
 			c.err = &Error{with(words, name), "unknown key"}
 		}
 		return k
+	}
+	for _, k := range s.Keys {
+		// What decides how new entries of a list are named changes first.
+		if by := k.ByWhere[0]; by != "" && a.get(by) != nil && b.get(by) == nil {
+			c.add("delete", with(words, by)...)
+			without = with(without, by)
+		}
 	}
 	for _, it := range s.ordered(b) {
 		if k := inner(it.name); k != nil && !slices.Contains(without, it.name) {
@@ -200,7 +211,7 @@ func (c *comparison) entries(s *Schema, a, b *node, words []string) {
 		if same(old, new) {
 			continue
 		}
-		address, without := s.address(now, at[i])
+		address, without := s.address(now, at[i], s.by(c.around))
 		if address == nil {
 			address = []string{indexWord(at[i])}
 		}
@@ -212,7 +223,7 @@ func (c *comparison) entries(s *Schema, a, b *node, words []string) {
 					}
 				}
 			} else {
-				e := &emitter{}
+				e := &emitter{around: c.around}
 				e.section(s.Each, new, with(words, indexWord(at[i])))
 				c.take(e)
 			}
@@ -228,7 +239,7 @@ func (c *comparison) entries(s *Schema, a, b *node, words []string) {
 		now.items = append(now.items, it)
 		s.register(now, &it.value, len(now.items)-1)
 		target = append(target, j)
-		e := &emitter{}
+		e := &emitter{around: c.around}
 		e.entry(s, now, len(now.items)-1, words)
 		c.take(e)
 	}

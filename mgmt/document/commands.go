@@ -42,22 +42,50 @@ func (d *Document) SetCommands(words ...string) ([][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := t.cursor(d)
 	e := &emitter{}
-	switch v := &c.it.value; {
-	case v.kind == Scalar && len(words) > 0 && words[len(words)-1] == v.text && (t.list == nil || t.s.Form != Value || t.list.Form == Values || t.list.Form == Actions):
-		e.emit(words, nil)
-	case t.list != nil && (t.list.Form == Values || t.list.Form == Actions) && t.s.Form == Value:
-		e.emit(words, nil)
-	default:
-		e.value(t.s, v, words)
-	}
+	e.target(t, t.cursor(d), w)
 	return e.commands, e.err
+}
+
+// target writes down what makes the place that the words lead to.
+func (e *emitter) target(t *target, c *cursor, w *walk) {
+	v, last := &c.it.value, ""
+	if len(w.words) > 0 {
+		last = w.words[len(w.words)-1]
+	}
+	e.around = c.around()
+	switch {
+	case t.list != nil && t.list.Form == Entries && v.kind == Mapping:
+		_, byIndex := parseIndex(w.words[t.at])
+		if words, without := t.list.address(&t.c.it.value, t.i, t.list.by(t.c.around())); words != nil && !byIndex {
+			e.section(t.s, v, with(w.words[:t.at], words...), without...)
+			return
+		}
+		e.value(t.s, v, w.words)
+	case t.list != nil && t.list.Form == Actions:
+		text := v.text
+		if v.kind == Mapping {
+			text = v.items[0].value.text
+		}
+		switch {
+		case last == text:
+			e.emit(w.words, nil)
+		case v.kind == Mapping && last != v.items[0].name:
+			e.emit(w.words, []string{v.items[0].name, text})
+		default:
+			e.emit(w.words, []string{text})
+		}
+	case v.kind == Scalar && last == v.text && w.valued:
+		e.emit(w.words, nil)
+	default:
+		e.value(t.s, v, w.words)
+	}
 }
 
 // emitter writes values down as commands.
 type emitter struct {
 	commands [][]string
+	around   *node // the section that is written down
 	err      error
 }
 
@@ -103,6 +131,9 @@ func (e *emitter) value(s *Schema, v *node, prefix []string) {
 
 // section writes down what is in a section but the keys without. What decides how new entries of a list are named comes before it.
 func (e *emitter) section(s *Schema, v *node, prefix []string, without ...string) {
+	around := e.around
+	e.around = v
+	defer func() { e.around = around }()
 	for _, k := range s.Keys {
 		if first := v.get(k.ByWhere[0]); k.ByWhere[0] != "" && first != nil {
 			e.value(s.child(k.ByWhere[0]), first, with(prefix, k.ByWhere[0]))
@@ -136,7 +167,7 @@ func (e *emitter) entries(s *Schema, v *node, prefix []string) {
 // entry writes down what makes entry i of a list, which the ones before it are in.
 func (e *emitter) entry(s *Schema, v *node, i int, prefix []string) {
 	it := v.items[i]
-	words, without := s.address(v, i)
+	words, without := s.address(v, i, s.by(e.around))
 	if words == nil {
 		words = []string{indexWord(i)}
 		if it.value.kind == Scalar {
@@ -152,11 +183,12 @@ func (e *emitter) entry(s *Schema, v *node, i int, prefix []string) {
 	}
 }
 
-// address is the words that name entry i, and the keys that need not be set then. It is nil where only the index does.
-func (s *Schema) address(v *node, i int) (words, without []string) {
+// address is the words that name entry i, and the keys that need not be set then: it is nil where only the index does. New entries have
+// their name in key newBy.
+func (s *Schema) address(v *node, i int, newBy string) (words, without []string) {
 	entry := &v.items[i].value
 	name, by := s.identity(entry)
-	if by == "" || name == "" || strings.HasPrefix(name, "[") || by != s.By[0] && s.ByWhere[0] == "" {
+	if by == "" || name == "" || strings.HasPrefix(name, "[") || by != newBy {
 		return nil, nil
 	}
 	others := s.named(v, name)

@@ -4,11 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"weir/mgmt"
 	"weir/mgmt/document"
 )
 
-func parse(t testing.TB, text string) *document.Document {
+func parse(t rapid.TB, text string) *document.Document {
 	t.Helper()
 	d, err := document.Parse(mgmt.Schema(), []byte(text))
 	if err != nil {

@@ -27,6 +27,8 @@ func (e *Error) Error() string {
 type walk struct {
 	words []string // all of them
 	at    int      // of the next one
+
+	valued bool // the last of them was found to be the value that is there
 }
 
 func (w *walk) rest() []string { return w.words[w.at:] }

@@ -216,7 +216,8 @@ func repeats(v *node) bool {
 // Replace puts what another document has where the words lead in the place of what is there, comments included.
 func (d *Document) Replace(words []string, other *Document) error {
 	return d.edit(func() error {
-		from, err := other.locate(&walk{words: words})
+		w := &walk{words: words}
+		from, err := other.locate(w)
 		if err != nil {
 			return err
 		}
@@ -232,7 +233,7 @@ func (d *Document) Replace(words []string, other *Document) error {
 		to, err := d.locate(&walk{words: words})
 		if err != nil {
 			e := &emitter{}
-			e.value(from.s, v, words)
+			e.target(from, source, w)
 			return d.mergeCommands(e)
 		}
 		c := to.cursor(d)
@@ -243,7 +244,13 @@ func (d *Document) Replace(words []string, other *Document) error {
 			d.inline(c)
 			c.it.value = node{}
 			e := &emitter{}
-			e.value(from.s, v, words)
+			if to.list.Form == Entries { // without its name, it has an index
+				c.it.value = node{kind: Mapping, flow: true, raw: "{", tail: "}"}
+				to.c.it.value.index = nil
+				e.section(from.s, v, with(words[:to.at], indexWord(to.i)))
+			} else {
+				e.target(from, source, w)
+			}
 			return d.mergeCommands(e)
 		case block:
 			return d.paste(c, source, other)
@@ -277,7 +284,19 @@ func (d *Document) paste(c, source *cursor, other *Document) error {
 		first.lead = strings.Repeat(" ", column)
 	}
 	c.it.value = v
+	c.it.endLine(d.eol)
 	return nil
+}
+
+// endLine has a line feed at the end of the item's text.
+func (it *item) endLine(eol string) {
+	if endsLine(it.lastText()) {
+		return
+	}
+	for n := len(it.value.items); n > 0 && !it.value.flow; n = len(it.value.items) {
+		it = it.value.items[n-1]
+	}
+	it.after += eol
 }
 
 func (v *node) clone() node {

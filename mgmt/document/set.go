@@ -138,7 +138,7 @@ func (d *Document) setEntries(s *Schema, c *cursor, w *walk) error {
 	e := d.in(c, d.add(c, ""))
 	e.peers = true
 	if _, byIndex := parseIndex(w.words[named]); !byIndex {
-		pairs = append([][2]string{{s.by(c), w.words[named]}}, pairs...)
+		pairs = append([][2]string{{s.by(c.around()), w.words[named]}}, pairs...)
 	}
 	for _, pair := range pairs {
 		if wrong := s.Each.child(pair[0]).check(pair[1]); wrong != "" {
@@ -153,14 +153,22 @@ func (d *Document) setEntries(s *Schema, c *cursor, w *walk) error {
 	return nil
 }
 
-// by is the key that has the name of a new entry.
-func (s *Schema) by(c *cursor) string {
-	if s.ByWhere[0] != "" && c.up != nil {
-		if v := c.up.it.value.get(s.ByWhere[0]); v != nil && v.text == s.ByWhere[1] {
+// by is the key that has the name of a new entry of a list in a section.
+func (s *Schema) by(section *node) string {
+	if s.ByWhere[0] != "" && section != nil {
+		if v := section.get(s.ByWhere[0]); v != nil && v.text == s.ByWhere[1] {
 			return s.By[1]
 		}
 	}
 	return s.By[0]
+}
+
+// around is the value that the item is in, or nil.
+func (c *cursor) around() *node {
+	if c.up == nil {
+		return nil
+	}
+	return &c.up.it.value
 }
 
 // setEntry sets something of an entry. One that is its name alone gets to be a section for that.
