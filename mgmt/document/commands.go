@@ -62,6 +62,8 @@ func (e *emitter) target(t *target, c *cursor, w *walk) {
 			return
 		}
 		e.value(t.s, v, w.words)
+	case t.list != nil && t.list.Form == Entries && v.kind == Scalar:
+		e.emit(with(w.words[:t.at], indexWord(t.i)), []string{t.list.By[0], v.text})
 	case t.list != nil && t.list.Form == Actions:
 		text := v.text
 		if v.kind == Mapping {

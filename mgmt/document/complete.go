@@ -114,8 +114,8 @@ func (l *candidates) possible(d *Document, s *Schema, v *node) {
 		for _, it := range v.items {
 			l.add(it.name, "")
 		}
-		if s.Names != nil {
-			l.names(s.Names(d), v)
+		if s.Each.Form == Section && s.Each.Names != nil {
+			l.names(s.Each.Names(d), v)
 		}
 		l.placeholder(s.Each.Key, s.Each.Help)
 		return

@@ -72,17 +72,38 @@ func (v *node) find(key string) int {
 		return slices.IndexFunc(v.items, func(it *item) bool { return it.name == key })
 	}
 	if v.index == nil {
-		v.index = make(map[string]int, len(v.items))
-		for i, it := range v.items {
-			if _, double := v.index[it.name]; !double {
-				v.index[it.name] = i
+		v.makeIndex(func(it *item) (string, bool) { return it.name, true })
+	}
+	return v.indexed(key, func(it *item) bool { return it.name == key })
+}
+
+// makeIndex makes the index of those items that have a name.
+func (v *node) makeIndex(name func(*item) (string, bool)) {
+	v.index, v.stale = make(map[string]int, len(v.items)), 0
+	for i, it := range v.items {
+		if name, ok := name(it); ok {
+			if _, double := v.index[name]; double {
+				i = several
+			}
+			v.index[name] = i
+		}
+	}
+}
+
+// indexed is the index of the first item that is called so, or -1.
+func (v *node) indexed(name string, is func(*item) bool) int {
+	at, ok := v.index[name]
+	if !ok {
+		return -1
+	}
+	if at != several {
+		for i := min(at, len(v.items)-1); i >= max(at-v.stale, 0); i-- {
+			if is(v.items[i]) {
+				return i
 			}
 		}
 	}
-	if i, ok := v.index[key]; ok {
-		return i
-	}
-	return -1
+	return slices.IndexFunc(v.items, is) // it has been removed, or another one of the name has
 }
 
 // get is the value of a key, or nil.
@@ -111,23 +132,30 @@ const several = -1
 
 // named are the indexes of the entries with that name.
 func (s *Schema) named(v *node, name string) (found []int) {
+	is := func(it *item) bool {
+		id, by := s.identity(&it.value)
+		return by != "" && id == name
+	}
 	if len(v.items) >= indexedMin {
 		if v.index == nil {
-			v.index = make(map[string]int, len(v.items))
-			for i, it := range v.items {
-				s.register(v, &it.value, i)
-			}
+			v.makeIndex(func(it *item) (string, bool) {
+				id, by := s.identity(&it.value)
+				return id, by != ""
+			})
 		}
-		i, ok := v.index[name]
+		at, ok := v.index[name]
 		if !ok {
 			return nil
 		}
-		if i != several {
-			return []int{i}
+		if at != several {
+			if i := v.indexed(name, is); i >= 0 {
+				return []int{i}
+			}
+			return nil
 		}
 	}
 	for i, it := range v.items {
-		if id, by := s.identity(&it.value); by != "" && id == name {
+		if is(it) {
 			found = append(found, i)
 		}
 	}
@@ -211,7 +239,7 @@ func (s *Schema) entry(v *node, w *walk, setting bool) (i int, pairs [][2]string
 	for j, i := range fit {
 		indexes[j] = indexWord(i)
 	}
-	return -1, nil, w.errorf("%s are meant by this; add %s, or say which", orAnd(indexes), orList(append(slices.Clone(s.Also), "an index")))
+	return -1, nil, w.errorf("several are called that: %s; say which, by %s", orAnd(indexes), orList(append(slices.Clone(s.Also), "index")))
 }
 
 // fits reports whether an entry has those values.

@@ -78,6 +78,13 @@ func lineEnd[T string | []byte](text T, at int) int {
 	return at
 }
 
+// marks are the tokens that are no scalars.
+var marks = map[token.Type]string{
+	token.SequenceEntryType: "-", token.MappingValueType: ":", token.CollectEntryType: ",",
+	token.SequenceStartType: "[", token.SequenceEndType: "]", token.MappingStartType: "{", token.MappingEndType: "}",
+	token.DocumentHeaderType: "---", token.DocumentEndType: "...",
+}
+
 // token passes the token that begins here.
 func (l *locator) token(t *token.Token) bool {
 	rest := l.text[l.at:]
@@ -97,15 +104,12 @@ func (l *locator) token(t *token.Token) bool {
 		}
 		l.at += len(header)
 		return true
-	case token.SequenceEntryType, token.MappingValueType, token.SequenceStartType, token.SequenceEndType,
-		token.MappingStartType, token.MappingEndType, token.CollectEntryType, token.DocumentHeaderType, token.DocumentEndType:
-		word := map[token.Type]string{token.SequenceEntryType: "-", token.MappingValueType: ":", token.SequenceStartType: "[",
-			token.SequenceEndType: "]", token.MappingStartType: "{", token.MappingEndType: "}", token.CollectEntryType: ",",
-			token.DocumentHeaderType: "---", token.DocumentEndType: "..."}[t.Type]
-		if !bytes.HasPrefix(rest, []byte(word)) {
+	}
+	if mark, ok := marks[t.Type]; ok {
+		if !bytes.HasPrefix(rest, []byte(mark)) {
 			return false
 		}
-		l.at += len(word)
+		l.at += len(mark)
 		return true
 	}
 	return l.plain(t.Value)

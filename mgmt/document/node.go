@@ -15,6 +15,7 @@ type node struct {
 	tail  string // collection: what is behind the last item, the closing bracket included; comments that lost their item
 
 	index map[string]int // items by name, made when somebody looks for one among many
+	stale int            // items removed since: what stood behind them stands so much further ahead at most
 }
 
 // item is a key and its value, or an item of a list.

@@ -45,7 +45,7 @@ type Schema struct {
 	Type    Type      // Value, Values
 	Words   []Word    // Value, Values, Choice, Actions: what it can be; any text of the type, or Open, where there are none
 	Open    bool      // Words are only some of the possible ones
-	Names   Names     // Value, Values, Named: what there is to name
+	Names   Names     // what a Value or one of Values can name; of the sections of a Named: what can be there without being named
 	Example string    // Value, Values: what it looks like, as <prefix>
 	Alone   string    // Values: a word that stands instead of a list
 	Single  bool      // Values, Entries: one of them may stand without a list

@@ -68,10 +68,11 @@ func (d *Document) member(c *cursor, key string, flow bool) *cursor {
 	return d.in(c, d.add(c, key))
 }
 
-// fill gives a value to what is there only to be there, where nothing cannot stand.
-func (d *Document) fill(c *cursor, kind Kind, flow bool) {
-	if v := &c.it.value; v.kind == Nothing && v.raw == "" {
-		d.collection(c, kind, flow || c.flow)
+// fill gives brackets to what is there though nothing is in it, unless its key alone says so.
+func (d *Document) fill(s *Schema, c *cursor, kind Kind) {
+	v := &c.it.value
+	if v.kind == Nothing && v.raw == "" && (!s.Stays || s.Form == Actions || c.flow || c.it.key == "-") {
+		d.collection(c, kind, true)
 	}
 }
 
@@ -84,9 +85,7 @@ func (d *Document) setSection(s *Schema, c *cursor, w *walk) error {
 		if c.up == nil {
 			return w.errorf("expected what to set")
 		}
-		if !s.Stays || c.flow || c.it.key == "-" {
-			d.fill(c, Mapping, true)
-		}
+		d.fill(s, c, Mapping)
 		return nil
 	}
 	k := s.child(key)
@@ -123,7 +122,7 @@ func (d *Document) setEntries(s *Schema, c *cursor, w *walk) error {
 		return err
 	}
 	if len(w.rest()) == 0 {
-		d.fill(c, Sequence, s.Flow)
+		d.fill(s, c, Sequence)
 		return nil
 	}
 	d.collection(c, Sequence, s.Flow)

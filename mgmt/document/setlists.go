@@ -19,7 +19,7 @@ func (d *Document) setValues(s *Schema, c *cursor, w *walk) error {
 	}
 	if len(w.rest()) == 0 {
 		if !s.Single {
-			d.fill(c, Sequence, s.Flow)
+			d.fill(s, c, Sequence)
 			return nil
 		}
 		return w.errorf("expected %s", s.expected())
@@ -132,17 +132,9 @@ func (v *node) findValue(text string) int {
 		return -1
 	}
 	if v.index == nil {
-		v.index = make(map[string]int, len(v.items))
-		for i, it := range v.items {
-			if _, double := v.index[it.value.text]; !double && it.value.kind == Scalar {
-				v.index[it.value.text] = i
-			}
-		}
+		v.makeIndex(func(it *item) (string, bool) { return it.value.text, it.value.kind == Scalar })
 	}
-	if i, ok := v.index[text]; ok {
-		return i
-	}
-	return -1
+	return v.indexed(text, func(it *item) bool { return it.value.kind == Scalar && it.value.text == text })
 }
 
 // setActions adds an action, or gives the one with the same key another value. What ends a statement replaces what did so before, and
@@ -153,7 +145,7 @@ func (d *Document) setActions(s *Schema, c *cursor, w *walk) error {
 		return err
 	}
 	if len(w.rest()) == 0 {
-		d.fill(c, Sequence, s.Flow)
+		d.fill(s, c, Sequence)
 		return nil
 	}
 	d.collection(c, Sequence, s.Flow)

@@ -251,7 +251,11 @@ func (d *Document) remove(c *cursor, i int) {
 		d.removeBlock(c, i)
 	}
 	items := make([]*item, 0, len(v.items)-1)
-	v.items, v.index = append(append(items, v.items[:i]...), v.items[i+1:]...), nil
+	v.items = append(append(items, v.items[:i]...), v.items[i+1:]...)
+	const staleMax = 64 // as much is searched to find one
+	if v.stale++; v.stale > staleMax {
+		v.index, v.stale = nil, 0
+	}
 	if len(v.items) == 0 && !v.flow {
 		v.kind = Nothing
 		if ended && c.up != nil && !endsLine(c.it.lastText()) {
