@@ -46,6 +46,8 @@ var systemSchema = &document.Schema{Key: "system", Help: "the router itself", Fo
 		&document.Schema{Key: "per-destination", Help: "limits for each receiver", Form: document.Section, Flow: true, Keys: rateSchema()})},
 	{Key: "metrics", Help: "metrics for Prometheus", Form: document.Section, Flow: true, Keys: []*document.Schema{
 		{Key: "listen", Help: "address and port that they are served on", Example: "<address:port>"}}},
+	{Key: "syslog", Help: "a server that gets the log too, by UDP", Form: document.Section, Flow: true, Keys: []*document.Schema{
+		{Key: "server", Help: "its address and port", Example: "<address:port>"}}},
 	{Key: "ssh", Help: "access by SSH", Form: document.Section, Keys: []*document.Schema{
 		{Key: "listen", Help: "an address and port to listen on", Form: document.Values, Flow: true, Example: "<address:port>"},
 		{Key: "users", Help: "who may log in", Form: document.Named, Each: &document.Schema{Key: "<user>", Help: "a user's name", Form: document.Section, Stays: true, Keys: []*document.Schema{

@@ -16,6 +16,7 @@ var sectionsOf = map[string]*section{
 	"system icmp":                 &icmpKeys,
 	"system icmp per-destination": &rateKeys,
 	"system metrics":              &metricsKeys,
+	"system syslog":               &syslogKeys,
 	"ports <port>":                &portKeys,
 	"ports <port> vlans <vlan>":   &vlanKeys,
 	"ports <port> vlans <vlan> vlans <vlan>": {keys: slices.DeleteFunc(slices.Clone(vlanKeys.keys), func(key string) bool {
