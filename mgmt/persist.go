@@ -38,7 +38,10 @@ func (e *Engine) persist(p *proposal, config *Config, report *Report) (*written,
 		return w, nil
 	}
 	err := w.write(p, config, report)
-	e.setUnkept(err)
+	var edited *store.EditedError
+	if !errors.As(err, &edited) { // that one is no reason not to keep others
+		e.setUnkept(err)
+	}
 	if err == nil || p.install && !p.insist {
 		return w, err
 	}
@@ -270,15 +273,10 @@ func (e *Engine) Kept() error {
 
 // keptNotice says that commits are not kept, if that is so.
 func (e *Engine) keptNotice() []string {
-	if err := e.Kept(); err != nil && !isEdited(err) {
+	if err := e.Kept(); err != nil {
 		return []string{fmt.Sprintf("commits are not kept: %v", err)}
 	}
 	return nil
-}
-
-func isEdited(err error) bool {
-	var edited *store.EditedError
-	return errors.As(err, &edited)
 }
 
 // degrade notes that what runs is not what should, for everybody to see.
