@@ -28,6 +28,9 @@ type Command struct {
 	Candidate bool   // where nothing is sent along, a candidate that the user has prepared is
 	Commands  []*Command
 
+	// Pipes are what may follow a `|` beside what may follow every command's: it comes before those, and the command has it as Request.Pipe.
+	Pipes []Candidate
+
 	// Complete lists what may come behind the arguments that are there already; nil: nothing is known.
 	Complete func(args []string) []Candidate
 
@@ -45,6 +48,7 @@ type Command struct {
 type Request struct {
 	Args  []string  // the words behind the command's own
 	JSON  bool      // it was followed by `| json`
+	Pipe  []string  // one of the command's Pipes that it was followed by, and the words behind that
 	Stdin io.Reader // what the caller sends along; never nil, and at its end at once where he sends nothing
 	By    Author
 	Role  Role
@@ -61,6 +65,7 @@ type Invocation struct {
 	Command *Command
 
 	args    []string
+	own     []string // one of the command's Pipes
 	json    bool
 	filters []filter
 }
@@ -110,7 +115,7 @@ func (i *Invocation) Run(ctx context.Context, r Request, out io.Writer) (output 
 			output, status = []byte(fmt.Sprintf("command panicked: %v\n", r)), StatusRefused
 		}
 	}()
-	r.Args, r.JSON = i.args, i.json
+	r.Args, r.JSON, r.Pipe = i.args, i.json, i.own
 	if r.Stdin == nil {
 		r.Stdin = strings.NewReader("")
 	}

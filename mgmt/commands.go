@@ -36,7 +36,8 @@ func (e *Engine) Commands() []*Command {
 func (e *Engine) ShowCommands() []*Command {
 	return []*Command{
 		{Name: "commits", Arguments: "[NUMBER]", Help: "what was committed, when and by whom; of one, its text", Run: e.showCommits},
-		{Name: "configuration", Help: "the configuration that runs", Run: e.showConfiguration},
+		{Name: "configuration", Arguments: "[PATH…]", Help: "the configuration that runs, or a part of it; | display set shows commands",
+			Pipes: displayPipes, Complete: e.completePath, Run: e.showConfiguration},
 	}
 }
 
@@ -45,8 +46,8 @@ const (
 	rollbackUsage = "N [confirmed [MINUTES]] [comment TEXT]"
 )
 
-// commitWords reads what commit and rollback take.
-func commitWords(args []string, c *Change) error {
+// CommitWords reads what commit takes behind its name, but for what comes on standard input.
+func CommitWords(args []string, c *Change) error {
 	for len(args) > 0 {
 		word := args[0]
 		args = args[1:]
@@ -92,7 +93,7 @@ func (e *Engine) runCheck(ctx context.Context, r *Request) (any, error) {
 
 func (e *Engine) runCommit(ctx context.Context, r *Request) (any, error) {
 	var words Change
-	if err := commitWords(r.Args, &words); err != nil {
+	if err := CommitWords(r.Args, &words); err != nil {
 		return nil, &UsageError{fmt.Sprintf("commit takes %s, not %v", commitUsage, err)}
 	}
 	return e.commitInput(ctx, r, words)
@@ -135,7 +136,7 @@ func (e *Engine) runRollback(ctx context.Context, r *Request) (any, error) {
 	if n < 0 || err != nil {
 		return nil, &UsageError{"rollback takes " + rollbackUsage}
 	}
-	if err := commitWords(r.Args[1:], &words); err != nil || words.Base != "" || words.Overwrite {
+	if err := CommitWords(r.Args[1:], &words); err != nil || words.Base != "" || words.Overwrite {
 		return nil, &UsageError{"rollback takes " + rollbackUsage}
 	}
 	return reported(r, e.Rollback(ctx, n, r.By, words.Comment, words.Confirm))
@@ -191,20 +192,6 @@ func (e *Engine) readFile() ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, document.TextMax))
-}
-
-func (e *Engine) showConfiguration(_ context.Context, r *Request) (any, error) {
-	if len(r.Args) > 0 {
-		return nil, &UsageError{"show configuration takes nothing"}
-	}
-	config, generation := e.Running()
-	if config == nil {
-		return nil, errors.New("nothing runs")
-	}
-	return outcome(r, map[string]any{
-		"number": e.number(), "generation": generation, "hash": config.Hash, "text": string(config.Text),
-		"notices": orNone(e.Notices()), "trouble": orNone(e.Trouble()),
-	}, string(config.Text), true)
 }
 
 func (e *Engine) showCommits(_ context.Context, r *Request) (any, error) {

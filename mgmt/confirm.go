@@ -17,6 +17,9 @@ var ErrNotPending = errors.New("no commit waits for its confirmation")
 // retryRollback is when a rollback that failed is tried again.
 const retryRollback = 10 * time.Second
 
+// warnBefore is how long before a rollback everybody is told, but for short confirmations: then half of their time.
+const warnBefore = time.Minute
+
 // outstanding is the confirmation that is waited for, nil if there is none.
 func (e *Engine) outstanding() *store.Pending {
 	e.mu.Lock()
@@ -35,7 +38,9 @@ func (e *Engine) arm(p *store.Pending) {
 	e.pending = p
 	e.mu.Unlock()
 	if p != nil {
-		e.timer = time.AfterFunc(time.Until(p.Deadline), func() { e.expire(p) })
+		left := time.Until(p.Deadline)
+		e.timer = time.AfterFunc(left, func() { e.expire(p) })
+		e.warning = time.AfterFunc(left-min(left/2, warnBefore), func() { e.warn(p) })
 	}
 }
 
@@ -44,6 +49,19 @@ func (e *Engine) disarm() {
 		e.timer.Stop()
 		e.timer = nil
 	}
+	if e.warning != nil {
+		e.warning.Stop()
+		e.warning = nil
+	}
+}
+
+// warn tells everybody that a confirmation is still waited for.
+func (e *Engine) warn(p *store.Pending) {
+	if e.outstanding() != p {
+		return
+	}
+	e.announce(Event{Kind: EventExpiring, By: Author{Via: "timer"}, Number: p.Number, Text: fmt.Sprintf(
+		"commit %d is rolled back in %v unless it is confirmed", p.Number, time.Until(p.Deadline).Round(time.Second))})
 }
 
 // expire rolls back what was not confirmed in time.

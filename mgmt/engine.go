@@ -80,6 +80,7 @@ type Engine struct {
 	router  Router        // nil before the first commit; guarded by turn
 	workers []int         // that the router was opened with; guarded by turn
 	timer   *time.Timer   // of the confirmation that is outstanding; guarded by turn
+	warning *time.Timer   // before it; guarded by turn
 	closed  bool          // guarded by turn
 	running atomic.Pointer[running]
 	store   atomic.Pointer[store.Store] // nil: commits are not kept

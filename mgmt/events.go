@@ -14,6 +14,7 @@ const (
 	EventConfirm  EventKind = "confirm"  // the one that waited for it was confirmed
 	EventRollback EventKind = "rollback" // an earlier one came back, for want of a confirmation or since somebody asked
 	EventRefused  EventKind = "refused"  // a commit did not come into force
+	EventExpiring EventKind = "expiring" // one that waits for its confirmation will be rolled back soon
 )
 
 // Event is something that happened to the configuration.

@@ -31,6 +31,16 @@ func (e *Engine) Lock(by Author) (release func(), err error) {
 	}), nil
 }
 
+// Locked reports who has the right to commit alone, if somebody has.
+func (e *Engine) Locked() (by Author, since time.Time, locked bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.lock == nil {
+		return by, since, false
+	}
+	return e.lock.by, e.lock.since, true
+}
+
 func (x *exclusive) refusal() error {
 	return fmt.Errorf("%v has locked the configuration since %s", x.by, x.since.Format(time.TimeOnly))
 }

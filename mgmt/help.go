@@ -9,6 +9,11 @@ import (
 // Candidate is a word that may come next.
 type Candidate struct{ Text, Help string }
 
+// Placeholder reports whether it is not to be typed, but says what to type, as <prefix>.
+func (c Candidate) Placeholder() bool {
+	return strings.HasPrefix(c.Text, "<") && strings.HasSuffix(c.Text, ">")
+}
+
 // Candidates lists what may come next on a line for that role: what the last word of the line, which may be empty, can become.
 // Beside them is that word. A command's own arguments are among them as far as they are known.
 func (c *Command) Candidates(line string, role Role) (list []Candidate, word string) {
@@ -21,7 +26,8 @@ func (c *Command) Candidates(line string, role Role) (list []Candidate, word str
 		word, words = words[n-1], words[:n-1]
 	}
 	if len(parts) > 1 {
-		return pipeCandidates(words, word), word
+		command, _, _ := c.find(parts[0])
+		return command.pipeCandidates(words, word), word
 	}
 	command, least, args := c.find(words)
 	if len(args) == 0 {
@@ -80,7 +86,11 @@ func (c *Command) DescribeCommand(line string, role Role) string {
 		fmt.Fprintf(&b, "  %s\n", command.Arguments)
 	}
 	if !typing {
-		b.WriteString("  <Enter>  run it\n  |        json, match REGEX, except REGEX, count, no-more\n")
+		own := ""
+		for _, p := range command.Pipes {
+			own += p.Text + ", "
+		}
+		b.WriteString("  <Enter>  run it\n  |        " + own + "json, match REGEX, except REGEX, count, no-more\n")
 	}
 	return b.String()
 }

@@ -33,6 +33,13 @@ func (i *Invocation) pipe(words []string) error {
 		return errors.New("nothing behind |")
 	}
 	name, args := words[0], words[1:]
+	if slices.ContainsFunc(i.Command.Pipes, func(c Candidate) bool { return c.Text == name }) {
+		if i.own != nil || i.json || len(i.filters) > 0 {
+			return fmt.Errorf("| %s comes first", name)
+		}
+		i.own = words
+		return nil
+	}
 	takes := 0
 	if name == "match" || name == "except" {
 		takes = 1
@@ -40,7 +47,7 @@ func (i *Invocation) pipe(words []string) error {
 	switch {
 	case !slices.ContainsFunc(pipes, func(c Candidate) bool { return c.Text == name }):
 		return fmt.Errorf("| %s%s", clip(name), suggest(name, func(yield func(string) bool) {
-			for _, p := range pipes {
+			for _, p := range slices.Concat(i.Command.Pipes, pipes) {
 				if !yield(p.Text) {
 					return
 				}
@@ -71,11 +78,12 @@ func (i *Invocation) pipe(words []string) error {
 	return nil
 }
 
-func pipeCandidates(words []string, word string) (list []Candidate) {
+// pipeCandidates lists what may follow a `|` behind a command; words are there already.
+func (c *Command) pipeCandidates(words []string, word string) (list []Candidate) {
 	if len(words) > 0 {
 		return nil
 	}
-	for _, p := range pipes {
+	for _, p := range slices.Concat(c.Pipes, pipes) {
 		if strings.HasPrefix(p.Text, word) {
 			list = append(list, p)
 		}

@@ -84,6 +84,29 @@ func (d *Document) descend(s *Schema, v *node, w *walk) (*Schema, *node) {
 	return nil, nil
 }
 
+// Level refuses words that do not lead to what keys, names or entries can be in; whether it is there yet does not matter.
+func (d *Document) Level(words ...string) error {
+	s, v := d.schema, &d.root.value
+	w := &walk{words: words}
+	for len(w.rest()) > 0 {
+		within, at := s, w.at
+		if s, v = d.descend(s, v, w); s != nil {
+			continue
+		}
+		if w.at == at {
+			w.at++
+		}
+		if within.Form == Section {
+			return within.unknown(w)
+		}
+		return w.errorf("nothing to edit here")
+	}
+	if s.Form != Section && s.Form != Named && s.Form != Entries {
+		return w.errorf("nothing to edit here: set it where it is")
+	}
+	return nil
+}
+
 // candidates are those that begin with what is there of the word.
 type candidates struct {
 	partial string

@@ -21,6 +21,9 @@ func (s *session) subscribe() (stop func()) {
 			if e.By != own {
 				s.tell(fmt.Sprintf("%s %s (%v)", e.Time.Local().Format(time.TimeOnly), e.Text, e.By))
 			}
+			if m := s.configuring.Load(); m != nil && m.outdated() {
+				s.tell("your candidate is out of date: `compare` shows your changes, `rebase` makes them to what runs now")
+			}
 		}
 	}()
 	return func() {

@@ -58,11 +58,11 @@ func (s *Server) handshake(serving *serving, raw net.Conn) (*connection, <-chan 
 		MaxAuthTries:            s.limits.Tries,
 		ServerVersion:           versionText,
 		PublicKeyCallback: func(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			blob := string(key.Marshal())
-			if s.access.Load().role(m.User(), blob) == mgmt.NoRole {
+			user, blob := strings.TrimSuffix(m.User(), vyosSuffix), string(key.Marshal())
+			if s.access.Load().role(user, blob) == mgmt.NoRole {
 				return nil, errNotLetIn
 			}
-			return &ssh.Permissions{Extensions: map[string]string{extensionUser: m.User(), extensionKey: blob}}, nil
+			return &ssh.Permissions{Extensions: map[string]string{extensionUser: user, extensionKey: blob}}, nil
 		},
 		AuthLogCallback: func(m ssh.ConnMetadata, _ string, _ error) { tried = m.User() }, // for the log only
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// candidates are the texts that users have put in config/candidate.yaml, until they are committed or removed. They are in memory: an
-// end of the router is their end.
+// candidates are texts that users have put in config/candidate.yaml, or sessions of theirs left in config/unfinished.yaml, until they are
+// committed or removed. They are in memory: an end of the router is their end.
 type candidates struct {
 	mu      sync.Mutex
 	texts   map[string]candidate // by user
@@ -20,6 +20,7 @@ type candidates struct {
 type candidate struct {
 	text    []byte
 	changed time.Time
+	base    base // of what a session left
 }
 
 const (
@@ -42,12 +43,41 @@ func (c *candidates) discard(user string) (had bool) {
 	return had
 }
 
+// keep has one in place of the one before, if there is room.
+func (c *candidates) keep(user string, kept candidate) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, has := c.texts[user]; !has && len(c.texts) >= candidatesMax {
+		return errTooMany
+	}
+	c.put(user, kept)
+	return nil
+}
+
+func (c *candidates) put(user string, kept candidate) {
+	if c.texts == nil {
+		c.texts = map[string]candidate{}
+	}
+	c.texts[user] = kept
+}
+
+// forget removes one that was taken, unless there is another by now.
+func (c *candidates) forget(user string, taken candidate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now, ok := c.texts[user]; ok && now.changed.Equal(taken.changed) {
+		delete(c.texts, user)
+	}
+}
+
+var errTooMany = errors.New("too many candidates: commit or remove one")
+
 // write begins a candidate. It is in force when it is closed, as a whole.
 func (c *candidates) write(user string) (*candidateWriter, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, has := c.texts[user]; c.writing >= candidatesMax || !has && len(c.texts) >= candidatesMax {
-		return nil, errors.New("too many candidates: commit or remove one")
+		return nil, errTooMany
 	}
 	c.writing++
 	return &candidateWriter{all: c, user: user}, nil
@@ -101,10 +131,7 @@ func (w *candidateWriter) Close() error {
 	if w.failed != nil {
 		return w.failed
 	}
-	if w.all.texts == nil {
-		w.all.texts = map[string]candidate{}
-	}
-	w.all.texts[w.user] = candidate{w.text, time.Now()}
+	w.all.put(w.user, candidate{text: w.text, changed: time.Now()})
 	return nil
 }
 
@@ -131,12 +158,7 @@ func (r *orCandidate) Read(p []byte) (int, error) {
 
 // committed forgets the candidate that was read, unless there is another by now.
 func (r *orCandidate) committed() {
-	if r.taken == nil {
-		return
-	}
-	r.all.mu.Lock()
-	defer r.all.mu.Unlock()
-	if now, ok := r.all.texts[r.user]; ok && now.changed.Equal(r.taken.changed) {
-		delete(r.all.texts, r.user)
+	if r.taken != nil {
+		r.all.forget(r.user, *r.taken)
 	}
 }

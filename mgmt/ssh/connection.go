@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type connection struct {
 	number  uint64
 	user    string
 	key     string // wire form
+	vyos    bool   // prompts are to look as those of VyOS
 	since   time.Time
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -32,10 +34,14 @@ type connection struct {
 	made     int // sessions so far
 }
 
+// vyosSuffix behind the name of a user asks for prompts as those of VyOS: clients that drive it wait for a dollar sign. No user's
+// name has a plus sign.
+const vyosSuffix = "+vyos"
+
 func newConnection(s *Server, serving *serving, conn *ssh.ServerConn, user, key string) *connection {
 	ctx, cancel := context.WithCancel(serving.ctx)
 	c := &connection{
-		server: s, serving: serving, conn: conn, number: s.next.Add(1), user: user, key: key, since: time.Now(),
+		server: s, serving: serving, conn: conn, number: s.next.Add(1), user: user, key: key, vyos: strings.HasSuffix(conn.User(), vyosSuffix), since: time.Now(),
 		ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{},
 	}
 	c.touch()
@@ -44,6 +50,9 @@ func newConnection(s *Server, serving *serving, conn *ssh.ServerConn, user, key 
 
 // role is what the client may do now.
 func (c *connection) role() mgmt.Role { return c.server.access.Load().role(c.user, c.key) }
+
+// name is what prompts begin with.
+func (c *connection) name() string { return c.user + "@" + c.server.access.Load().hostname }
 
 func (c *connection) author() mgmt.Author {
 	return mgmt.Author{User: c.user, Source: c.conn.RemoteAddr().String(), Fingerprint: mgmt.SSHKey{Blob: []byte(c.key)}.Fingerprint(), Via: "ssh"}

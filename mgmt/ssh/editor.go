@@ -14,6 +14,7 @@ import (
 func (sh *shell) startEditor() func() (string, error) {
 	s := sh.s
 	in := sh.input(s.interruptRunning)
+	sh.typed = in
 	screen := s.out
 	s.mu.Lock()
 	if s.dumb {
@@ -52,6 +53,7 @@ func (sh *shell) startEditor() func() (string, error) {
 func (sh *shell) key(line string, pos int, key rune) (newLine string, newPos int, handled bool) {
 	before := line[:pos]
 	switch {
+	case sh.text:
 	case key == '\t':
 		completed := sh.complete(before)
 		return completed + line[pos:], len(completed), true
@@ -72,14 +74,17 @@ func (sh *shell) complete(line string) string {
 		return line
 	}
 	common := list[0].Text
-	for _, c := range list[1:] {
+	for _, c := range list {
+		if c.Placeholder() {
+			common = word
+		}
 		for !strings.HasPrefix(c.Text, common) {
 			common = common[:len(common)-1]
 		}
 	}
 	switch {
-	case len(list) == 1:
-		return line + common[len(word):] + " "
+	case len(list) == 1 && !list[0].Placeholder():
+		return strings.TrimSuffix(line, word) + mgmt.Quote(common) + " "
 	case len(common) > len(word):
 		return line + common[len(word):]
 	}

@@ -14,6 +14,7 @@ import (
 //
 //	config/running.yaml      what runs
 //	config/candidate.yaml    the user's own text, to be committed
+//	config/unfinished.yaml   what a session of the user's in configuration mode left, for `load unfinished`
 //	commits/N.yaml           what was committed
 //	reports/N.json           when, by whom, and what came of it
 
@@ -41,7 +42,10 @@ func (f *file) Size() int64 {
 	return int64(len(content))
 }
 
-const candidatePath = "/config/candidate.yaml"
+const (
+	candidatePath  = "/config/candidate.yaml"
+	unfinishedPath = "/config/unfinished.yaml"
+)
 
 func directory(name string, entries ...*file) *file {
 	d := &file{name: name, mode: fs.ModeDir | 0o755, entries: entries}
@@ -67,6 +71,9 @@ func (s *Server) files(engine *mgmt.Engine, user string) *file {
 		candidate := fileOf("candidate.yaml", c.text, c.changed)
 		candidate.mode = 0o600
 		config.entries = append(config.entries, candidate)
+	}
+	if c, ok := s.unfinished.find(user); ok {
+		config.entries = append(config.entries, fileOf("unfinished.yaml", c.text, c.changed))
 	}
 	commits, reports := committed(engine)
 	return directory("/", config, directory("commits", commits...), directory("reports", reports...))

@@ -91,3 +91,10 @@ func (in *input) Read(p []byte) (int, error) {
 	in.ready.Broadcast()
 	return n, nil
 }
+
+// ended reports whether the client sends no more.
+func (in *input) ended() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.err != nil
+}

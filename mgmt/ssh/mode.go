@@ -25,6 +25,9 @@ type mode interface {
 
 	// execute carries a line out, which is not empty. ctx ends on Ctrl-C.
 	execute(ctx context.Context, sh *shell, line string) (status int)
+
+	// left is called when the mode is left, or when the session ends in it.
+	left()
 }
 
 // operational is the mode that a shell begins with: the command tree, and words about the shell itself.
@@ -41,6 +44,8 @@ type shellWord struct {
 var shellWords = []shellWord{
 	{[]string{"exit"}, "end the session", mgmt.ReadOnly, (*shell).leave},
 	{[]string{"quit"}, "end the session", mgmt.ReadOnly, (*shell).leave},
+	{[]string{"configure"}, "change the configuration: configure [exclusive]", mgmt.Admin, (*shell).configure},
+	{[]string{"show", "host", "name"}, "name of the router, for VyOS clients", mgmt.ReadOnly, (*shell).showHostName},
 	{[]string{"set", "terminal", "length"}, "accepted; nothing here waits for a key: set terminal length 0", mgmt.ReadOnly, (*shell).setLength},
 	{[]string{"set", "terminal", "width"}, "columns of the terminal: set terminal width N", mgmt.ReadOnly, (*shell).setWidth},
 	{[]string{"set", "cli", "screen-length"}, "as set terminal length, for Junos clients", mgmt.ReadOnly, (*shell).setLength},
@@ -49,8 +54,13 @@ var shellWords = []shellWord{
 }
 
 func (o operational) prompt() string {
-	return o.s.c.user + "@" + o.s.c.server.access.Load().hostname + "> "
+	if o.s.c.vyos {
+		return o.s.c.name() + ":~$ "
+	}
+	return o.s.c.name() + "> "
 }
+
+func (o operational) left() {}
 
 func (o operational) banner() string { return "" }
 
@@ -100,6 +110,11 @@ func (o operational) execute(ctx context.Context, sh *shell, line string) int {
 
 func (sh *shell) leave([]string) int {
 	sh.pop()
+	return mgmt.StatusOK
+}
+
+func (sh *shell) showHostName([]string) int {
+	sh.print(sh.s.c.server.access.Load().hostname + "\n")
 	return mgmt.StatusOK
 }
 

@@ -38,7 +38,9 @@ type Server struct {
 	serving     *serving // nil before Serve, and after its end
 	connections map[*connection]struct{}
 
-	candidates candidates
+	candidates  candidates // that users have sent
+	unfinished  candidates // that sessions left which ended with changes
+	configuring configuring
 }
 
 // access is who may come in. It is immutable.

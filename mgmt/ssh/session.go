@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,6 +22,8 @@ type session struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	ended   chan struct{} // closed when what the session is for has ended
+
+	configuring atomic.Pointer[configuration] // the mode, while the session is in it
 
 	mu       sync.Mutex
 	terminal bool // the client has one

@@ -101,7 +101,7 @@ func (t *transfers) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	return w, nil
 }
 
-// Filecmd removes the candidate. Modes and times are not kept, and to set them is no error: clients do so after they have written.
+// Filecmd removes the candidate, or what a session left. Modes and times are not kept, and to set them is no error: clients do so after they have written.
 func (t *transfers) Filecmd(r *sftp.Request) error {
 	start := time.Now()
 	err := t.allowed(mgmt.Admin)
@@ -111,6 +111,10 @@ func (t *transfers) Filecmd(r *sftp.Request) error {
 		return nil
 	case r.Method == "Remove" && r.Filepath == candidatePath:
 		if !t.s.c.server.candidates.discard(t.s.c.user) {
+			err = fs.ErrNotExist
+		}
+	case r.Method == "Remove" && r.Filepath == unfinishedPath:
+		if !t.s.c.server.unfinished.discard(t.s.c.user) {
 			err = fs.ErrNotExist
 		}
 	default:

@@ -19,6 +19,9 @@ type shell struct {
 	out    io.Writer // for text, already safe for a terminal
 	errors io.Writer
 	editor *term.Terminal // nil without a terminal
+	typed  *input         // what it takes
+	lines  *bufio.Reader  // what comes where there is none
+	text   bool           // what is typed is text, not commands: nothing is completed
 	status int            // of the last command
 }
 
@@ -32,7 +35,11 @@ func (sh *shell) mode() mode { return sh.modes[len(sh.modes)-1] }
 func (sh *shell) push(m mode) { sh.modes = append(sh.modes, m) }
 
 // pop leaves it; leaving the first ends the shell.
-func (sh *shell) pop() { sh.modes = sh.modes[:len(sh.modes)-1] }
+func (sh *shell) pop() {
+	left := sh.mode()
+	sh.modes = sh.modes[:len(sh.modes)-1]
+	left.left()
+}
 
 // print writes text for people. Lines end in \n.
 func (sh *shell) print(text string) { _, _ = io.WriteString(sh.out, text) }
@@ -50,6 +57,11 @@ func (s *session) shell() (status int) {
 		next = sh.startScript()
 	}
 	defer s.subscribe()()
+	defer func() {
+		for len(sh.modes) > 0 {
+			sh.pop()
+		}
+	}()
 	for len(sh.modes) > 0 && s.ctx.Err() == nil {
 		line, err := next()
 		if err != nil {
@@ -71,9 +83,9 @@ func (sh *shell) execute(line string) (status int) {
 func (sh *shell) startScript() func() (string, error) {
 	sh.out, sh.errors = sh.s.out, sh.s.errors
 	sh.s.setAnnounce(func(text string) { sh.fail(text + "\n") })
-	lines := bufio.NewReaderSize(sh.input(nil), 4096)
+	sh.lines = bufio.NewReaderSize(sh.input(nil), 4096)
 	return func() (string, error) {
-		line, err := readLine(lines)
+		line, err := readLine(sh.lines)
 		switch {
 		case errors.Is(err, errLineTooLong):
 			sh.fail("Invalid command: too long\n")

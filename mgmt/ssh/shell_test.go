@@ -154,17 +154,18 @@ func TestDumb(t *testing.T) {
 }
 
 // deeper is a mode on top of another, as a configuration mode is.
-type deeper struct{ left *bool }
+type deeper struct{ gone *bool }
 
 func (deeper) prompt() string { return "deeper# " }
 func (deeper) banner() string { return "[edit]" }
+func (deeper) left()          {}
 func (deeper) candidates(string) ([]mgmt.Candidate, string) {
 	return []mgmt.Candidate{{Text: "leave", Help: "go up"}}, ""
 }
 func (deeper) describe(line string) string { return "help for " + line + "\n" }
 func (d deeper) execute(_ context.Context, sh *shell, line string) int {
 	if line == "leave" {
-		*d.left = true
+		*d.gone = true
 		sh.pop()
 		return mgmt.StatusOK
 	}
