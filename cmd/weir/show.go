@@ -18,6 +18,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.S
 	return slices.Concat([]*mgmt.Command{
 		{Name: "show", Help: "look at the running router", Role: mgmt.ReadOnly, Commands: slices.Concat([]*mgmt.Command{
 			showSystem(engine, router),
+			showVersion,
 			showLog(log),
 			show(engine, router, "counters", "where all packets went", all, countersText),
 			show(engine, router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),

@@ -51,3 +51,14 @@ func showSystem(engine *mgmt.Engine, router *appliance.Router) *mgmt.Command {
 		}), nil
 	}}
 }
+
+// showVersion is `show version`, which clients of such devices ask for first.
+var showVersion = &mgmt.Command{Name: "version", Help: "of weir", Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+	if len(r.Args) > 0 {
+		return nil, &mgmt.UsageError{Message: "show version takes no arguments"}
+	}
+	if r.JSON {
+		return map[string]string{"version": version, "go": runtime.Version()}, nil
+	}
+	return fmt.Sprintf("Version: weir %s, %s", version, runtime.Version()), nil
+}}

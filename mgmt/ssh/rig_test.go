@@ -92,7 +92,8 @@ func newRig(t *testing.T, limits Limits, commands ...*mgmt.Command) *rig {
 	t.Cleanup(func() { need(t, r.engine.Close()) })
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan struct{})
-	commands = append(append(commands, r.engine.Commands()...), &mgmt.Command{Name: "show", Help: "look", Role: mgmt.ReadOnly, Commands: []*mgmt.Command{r.server.Command()}})
+	commands = append(append(commands, r.engine.Commands()...), &mgmt.Command{Name: "show", Help: "look", Role: mgmt.ReadOnly, Commands: append(r.engine.ShowCommands(), r.server.Command(), &mgmt.Command{
+		Name: "version", Help: "what runs", Run: func(context.Context, *mgmt.Request) (any, error) { return "Version: weir test", nil }})})
 	r.root = &mgmt.Command{Commands: commands}
 	go func() {
 		defer close(served)
