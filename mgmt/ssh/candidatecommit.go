@@ -244,7 +244,10 @@ func (m *configuration) rebase(_ context.Context, r *mgmt.Request) (any, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cannot rebase: %w", err)
 	}
-	both := overlap(own, theirs)
+	before, err := mgmt.ShowDocument(d, nil, true)
+	if err != nil {
+		return nil, fmt.Errorf("cannot rebase: %w", err)
+	}
 	for _, c := range own {
 		if slices.ContainsFunc(theirs, func(t document.Change) bool { return t.String() == c.String() }) {
 			continue
@@ -253,31 +256,19 @@ func (m *configuration) rebase(_ context.Context, r *mgmt.Request) (any, error) 
 			return nil, fmt.Errorf("cannot rebase: %v: %w\nthe candidate stays as it is", c, err)
 		}
 	}
+	after, err := mgmt.ShowDocument(d, nil, true)
+	if err != nil {
+		return nil, fmt.Errorf("cannot rebase: %w", err)
+	}
+	undone := slices.DeleteFunc(theirs, func(c document.Change) bool {
+		return c.Verb != "set" || hasLine(after, c.String()) || !hasLine(before, c.String())
+	})
 	m.candidate, m.base = d, base{string(running.Text), running.Hash}
 	text := fmt.Sprintf("%d changes are made to what runs now; `compare` shows them\n", len(own))
-	if len(both) > 0 {
-		text += "Others changed the same, and yours takes its place:\n" + changeLines(both)
+	if len(undone) > 0 {
+		text += "Yours takes the place of what others changed:\n" + changeLines(undone)
 	}
 	return text, nil
 }
 
-// overlap are those of the others' changes that are about what own changes are about, and say something else.
-func overlap(own, theirs []document.Change) (both []document.Change) {
-	about := func(c document.Change) string {
-		words := c.Words
-		if c.Verb == "set" && len(words) > 0 {
-			words = words[:len(words)-1]
-		}
-		return document.Line(words...)
-	}
-	mine, same := map[string]bool{}, map[string]bool{}
-	for _, c := range own {
-		mine[about(c)], same[c.String()] = true, true
-	}
-	for _, c := range theirs {
-		if mine[about(c)] && !same[c.String()] {
-			both = append(both, c)
-		}
-	}
-	return both
-}
+func hasLine(text, line string) bool { return strings.Contains("\n"+text, "\n"+line+"\n") }

@@ -6,7 +6,10 @@ import (
 	"sync"
 )
 
-const keyInterrupt = 0x03
+const (
+	keyInterrupt = 0x03 // Ctrl-C
+	keyEnd       = 0x04 // Ctrl-D
+)
 
 // input is what comes for a shell. From a terminal, Ctrl-C interrupts what runs, and takes what was typed before it along; at the
 // prompt it clears the line.
@@ -17,6 +20,8 @@ type input struct {
 	ready *sync.Cond
 	keys  []byte
 	err   error // no more will come
+	text  bool  // a text is typed, not commands: Ctrl-D ends it
+	ended bool  // it has
 }
 
 // keysMax is how much may be typed ahead. More stays with the client.
@@ -86,15 +91,43 @@ func (in *input) Read(p []byte) (int, error) {
 	if len(in.keys) == 0 {
 		return 0, in.err
 	}
-	n := copy(p, in.keys)
+	// No more than a line, so that what the line is about to have begun finds the rest of the keys here.
+	n := len(in.keys)
+	if i := bytes.IndexAny(in.keys, "\r\n"); i >= 0 {
+		n = i + 1
+		if bytes.HasPrefix(in.keys[i:], []byte("\r\n")) {
+			n++
+		}
+	}
+	if end := bytes.IndexByte(in.keys[:n], keyEnd); in.text && end >= 0 {
+		n = max(end, 1)
+		if end == 0 {
+			in.keys[0], in.text, in.ended = '\r', false, true
+		}
+	}
+	n = copy(p, in.keys[:n])
 	in.keys = append(in.keys[:0], in.keys[n:]...)
 	in.ready.Broadcast()
 	return n, nil
 }
 
-// ended reports whether the client sends no more.
-func (in *input) ended() bool {
+// beginText has Ctrl-D end a line, and the text.
+func (in *input) beginText() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.err != nil
+	in.text, in.ended = true, false
+}
+
+// endText has keys be those of commands again.
+func (in *input) endText() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.text = false
+}
+
+// textEnded reports whether Ctrl-D has ended the text.
+func (in *input) textEnded() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ended
 }

@@ -123,47 +123,56 @@ func (m *configuration) script(text string) error {
 }
 
 const (
-	keyEnd      = "\x04" // Ctrl-D
-	typedMax    = 4096   // characters of a line that the editor takes; it drops the rest
+	typedMax    = 4096 // characters of a line that the editor takes; it drops the rest
 	clearAndEnd = "\x15\x0b\x04"
 )
 
-// readText is what is typed or sent until Ctrl-D on a line of its own; without a terminal, the end of what is sent is as good.
+// readText is what is typed or sent until Ctrl-D; without a terminal, that on a line of its own, or the end of what is sent.
 func (sh *shell) readText(ctx context.Context) (string, error) {
-	next := func() (string, error) { return readLine(sh.lines) }
+	next := func() (line string, last bool, err error) {
+		line, err = readLine(sh.lines)
+		if last = err == nil && line == string(rune(keyEnd)) || err == io.EOF; last {
+			return strings.TrimPrefix(line, string(rune(keyEnd))), true, nil
+		}
+		return line, false, err
+	}
 	if sh.editor != nil {
 		sh.print("[Type ^D at a new line to end input]\n")
 		history := sh.editor.History
 		sh.text, sh.editor.History = true, noHistory{}
-		defer func() { sh.text, sh.editor.History = false, history }()
-		// Ctrl-C has been taken for an interruption: the editor is to end too.
+		sh.typed.beginText()
+		defer func() {
+			sh.text, sh.editor.History = false, history
+			sh.typed.endText()
+		}()
+		// Ctrl-C has been taken for an interruption: the text is to end too.
 		defer context.AfterFunc(ctx, func() { sh.typed.add([]byte(clearAndEnd)) })()
 		sh.editor.SetPrompt("")
-		next = sh.editor.ReadLine
+		next = func() (line string, last bool, err error) {
+			if line, err = sh.editor.ReadLine(); len(line) >= typedMax {
+				err = errLineTooLong
+			}
+			return line, sh.typed.textEnded(), err
+		}
 	}
 	var text strings.Builder
 	var failed error // what comes behind is taken all the same: it must not be taken for commands
 	for {
-		line, err := next()
+		line, last, err := next()
 		switch {
 		case ctx.Err() != nil:
 			return "", errors.New("interrupted: nothing is loaded")
-		case err == io.EOF && sh.editor != nil && sh.typed.ended():
-			return "", errors.New("the connection ended: nothing is loaded")
-		case err == io.EOF || err == nil && line == keyEnd:
-			if line != keyEnd {
-				text.WriteString(line)
-			}
-			return text.String(), failed
-		case errors.Is(err, errLineTooLong) || sh.editor != nil && len(line) >= typedMax:
+		case errors.Is(err, errLineTooLong):
 			failed = errors.New("a line is too long to be typed: nothing is loaded; send the text to config/candidate.yaml and `load candidate`")
 		case err != nil:
-			return "", err
+			return "", fmt.Errorf("read what is typed: %w: nothing is loaded", err)
 		case text.Len()+len(line) >= document.TextMax:
 			failed = fmt.Errorf("a configuration has at most %d bytes: nothing is loaded", document.TextMax)
-		}
-		if failed == nil {
+		case failed == nil && (line != "" || !last):
 			text.WriteString(line + "\n")
+		}
+		if last {
+			return text.String(), failed
 		}
 	}
 }
