@@ -78,7 +78,7 @@ func (sh *shell) complete(line string) string {
 		}
 	}
 	switch {
-	case len(list) == 1:
+	case len(list) == 1 && !strings.HasSuffix(common, "="): // else a value follows
 		return line + common[len(word):] + " "
 	case len(common) > len(word):
 		return line + common[len(word):]
