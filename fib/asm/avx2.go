@@ -10,7 +10,12 @@ import (
 type avx2 struct{}
 
 func (avx2) lanes() int             { return 8 }
-func (avx2) vector() reg.VecVirtual { return YMM() }
+// vector is zero: a gather keeps the lanes that it leaves alone, and would wait for whatever the register held.
+func (avx2) vector() reg.VecVirtual {
+	v := YMM()
+	VPXOR(v, v, v)
+	return v
+}
 
 func (avx2) broadcast(value reg.GPVirtual) reg.VecVirtual {
 	x, v := XMM(), YMM()

@@ -10,7 +10,12 @@ import (
 type avx512 struct{}
 
 func (avx512) lanes() int             { return 16 }
-func (avx512) vector() reg.VecVirtual { return ZMM() }
+// vector is zero: a gather keeps the lanes that it leaves alone, and would wait for whatever the register held.
+func (avx512) vector() reg.VecVirtual {
+	v := ZMM()
+	VPXORD(v, v, v)
+	return v
+}
 
 func (avx512) broadcast(value reg.GPVirtual) reg.VecVirtual {
 	v := ZMM()
