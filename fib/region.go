@@ -18,15 +18,18 @@ type region struct {
 
 const hugePage = 2 << 20
 
+// lead is how many words of the mapping come before a region's: what gathers 16 bits reads the 16 before them too.
+const lead = 16
+
 // onHeap has regions lie in the Go heap, and be small, for a test: the race detector sees no other memory.
 var onHeap bool
 
 // newRegion takes address space for n words. Huge ones serve tables of which every page will be written.
 func newRegion(n int, huge bool) (*region, error) {
 	if onHeap {
-		return &region{words: make([]uint32, n)}, nil
+		return &region{words: make([]uint32, lead+n)[lead:]}, nil
 	}
-	size := (n*4 + hugePage - 1) &^ (hugePage - 1)
+	size := ((lead+n)*4 + hugePage - 1) &^ (hugePage - 1)
 	all, err := unix.Mmap(-1, 0, size+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("take %d MiB for a table: %w", size>>20, err)
@@ -40,6 +43,6 @@ func newRegion(n int, huge bool) (*region, error) {
 		advice = unix.MADV_HUGEPAGE
 	}
 	r.huge = unix.Madvise(aligned, advice) == nil && huge // EINVAL: a kernel without them
-	r.words = unsafe.Slice((*uint32)(unsafe.Pointer(&aligned[0])), size/4)[:n]
+	r.words = unsafe.Slice((*uint32)(unsafe.Pointer(&aligned[0])), size/4)[lead:][:n:n]
 	return r, nil
 }

@@ -67,7 +67,7 @@ func (t *Table) Insert(r Route) (replaced bool) {
 		panic("fib: insert of an invalid prefix")
 	}
 	r.Prefix = r.Prefix.Masked()
-	r.Hops = ready(r.Hops)
+	r.Hops = t.ready(r)
 
 	l, ok := t.routes.Get(r.Prefix)
 	if !ok {
