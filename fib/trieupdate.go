@@ -49,9 +49,7 @@ func (t *trie) fill(words []uint32, level int, first uint32, items []item) error
 		it := &items[i]
 		at := first + it.at(level)
 		if it.bits <= end {
-			for e := range uint32(1) << (end - it.bits) {
-				put(words, t.narrow, at+e, it.answer)
-			}
+			t.spread(words, at, 1<<(end-it.bits), it.answer)
 			i++
 			continue
 		}
@@ -89,15 +87,23 @@ func (t *trie) subtree(items []item, level int, answer uint32) (entry uint32, er
 		t.counts = append(t.counts, 0)
 	}
 	t.counts[id] = uint32(len(items))
-	word := answer
-	if t.narrow {
-		word |= answer << 16
-	}
-	words := t.block(id) // which nobody reads
-	for i := range words {
-		words[i] = word
-	}
+	t.spread(t.blocks, id<<8, 256, answer)
 	return toBlock | id, t.fill(t.blocks, level, id<<8, items)
+}
+
+// spread enters an answer into a power of two of entries that nobody reads yet, and that begin at a multiple of it.
+func (t *trie) spread(words []uint32, at, n, answer uint32) {
+	if t.narrow {
+		if n == 1 {
+			put(words, true, at, answer)
+			return
+		}
+		at, n, answer = at/2, n/2, answer|answer<<16
+	}
+	words = words[at:][:n]
+	for i := range words {
+		words[i] = answer
+	}
 }
 
 // least is how many items a block is worth. A tail in its place would save one block of IPv4, but several of IPv6.
