@@ -185,7 +185,7 @@ func (t *Table) relink(a *arrays, p netip.Prefix, l *leaf) {
 	}
 }
 
-// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide entries, those of IPv4, and whether huge
+// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide entries, and whether huge
 // pages were to be had for them.
 func (t *Table) Form() string {
 	a := t.arrays.Load()
@@ -193,8 +193,11 @@ func (t *Table) Form() string {
 		return "tree"
 	}
 	form := "wide arrays"
-	if a.tries[0].narrow {
+	switch four, six := a.tries[0].narrow, a.tries[1].narrow; {
+	case four && six:
 		form = "narrow arrays"
+	case four || six:
+		form = "narrow and wide arrays"
 	}
 	if a.tries[0].rootRegion.huge || a.tries[1].rootRegion.huge {
 		form += ", huge pages"

@@ -211,3 +211,19 @@ func TestOutgrowNarrow(t *testing.T) {
 	}
 	verify("wide arrays")
 }
+
+// TestBuildLeavesRoom: a table that fills narrow entries almost has wide ones from the start, so that it is not built again and
+// again at the limit.
+func TestBuildLeavesRoom(t *testing.T) {
+	table := NewTable("x")
+	for i := range uint32(narrowLimit - 10) {
+		at := netip.AddrFrom16([16]byte{0x20, byte(i >> 8), byte(i), 1})
+		table.Insert(Route{Prefix: netip.PrefixFrom(at, 48), Action: Local})
+	}
+	if err := table.Build(); err != nil {
+		t.Fatal(err)
+	}
+	if got := table.Form(); got != "narrow and wide arrays" {
+		t.Errorf("with %d tails: %s", narrowLimit-10, got)
+	}
+}
