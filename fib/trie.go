@@ -161,7 +161,7 @@ func newTrie(bits uint8, narrow, huge bool) (*trie, error) {
 		blocks, tails, perWord = narrowBlocks, narrowLimit, 2
 	}
 	if onHeap {
-		blocks, tails = min(blocks, 1<<13), min(tails, 1<<13)
+		blocks, tails = min(blocks, 1<<16), min(tails, 1<<16)
 	}
 	if bits == 32 {
 		tails = 0 // one block would be all that a tail saves
