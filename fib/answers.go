@@ -87,6 +87,18 @@ func (a *answers) find(routes []Route) (id uint32, ok bool) {
 	return a.add(&Answer{users: 1, hash: h}, routes)
 }
 
+// same is the answer that a route without a TOS comes to, or nil if there is none yet.
+func (a *answers) same(r *Route) *Answer {
+	for id := a.byHash[a.hashOf(r)]; id != 0; {
+		x := a.at(id)
+		if sameAnswer(&x.route, r) {
+			return x
+		}
+		id = x.next
+	}
+	return nil
+}
+
 func (a *answers) add(x *Answer, routes []Route) (id uint32, ok bool) {
 	if id, ok = a.pool.take(); !ok {
 		return 0, false

@@ -9,10 +9,11 @@ import (
 // arrays are the array forms of a table, beside the routing information base that they are built from.
 type arrays struct {
 	answers *answers
-	tries   [2]*trie // IPv4, IPv6
+	tries   [2]*trie  // IPv4, IPv6
+	hops    []NextHop // scratch
 }
 
-// family is one family of a table, as the base of a trie.
+// family is one family of a table, as a trie is built from it.
 type family struct {
 	table *Table
 	four  bool
@@ -36,19 +37,7 @@ func (f family) addr(k key) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-func (f family) inside(k key, bits uint8, to []item, limit int) []item {
-	outer := netip.PrefixFrom(f.addr(k), int(bits)).Masked()
-	for p, l := range f.table.routes.Subnets(outer) {
-		if len(to) == limit {
-			break
-		}
-		if p.Bits() > int(bits) {
-			to = append(to, item{keyOf(p.Addr()), uint8(p.Bits()), l.answer})
-		}
-	}
-	return to
-}
-
+// longest is the answer of the longest prefix of k that has at most bits, but 0 if that is the default route.
 func (f family) longest(k key, bits uint8) uint32 {
 	l, ok := f.table.routes.LookupPrefix(netip.PrefixFrom(f.addr(k), int(bits)))
 	if !ok || bits > 0 && l.routes[0].Prefix.Bits() == 0 {
@@ -57,7 +46,7 @@ func (f family) longest(k key, bits uint8) uint32 {
 	return l.answer
 }
 
-// items are all prefixes of the family, in the order that trie.build wants.
+// items are all prefixes of the family, by address, a shorter one before those inside it.
 func (f family) items() []item {
 	all := make([]item, 0, f.table.routes.Size())
 	add := func(p netip.Prefix, l *leaf) bool {
@@ -105,16 +94,17 @@ func (t *Table) families() [2]family { return [2]family{{t, true}, {t, false}} }
 // memory beyond them.
 const hugeRoutes = 100_000
 
-// build makes the family's trie: of narrow entries if IPv4 has few enough answers and blocks, else of wide ones.
+// build makes the family's trie: of narrow entries if it has few enough answers and blocks, with room for what comes, else of
+// wide ones.
 func (f family) build(a *answers) (*trie, error) {
 	items := f.items()
 	huge := len(items) >= hugeRoutes
-	if f.four && int(a.pool.next) <= narrowLimit/2 { // the other half is for what comes
+	if int(a.pool.next) <= narrowLimit/2 {
 		t, err := newTrie(f.bits(), true, huge)
 		if err == nil {
 			err = t.build(items)
 		}
-		if err == nil || !errors.Is(err, errFull) {
+		if err == nil && t.roomy() || err != nil && !errors.Is(err, errFull) {
 			return t, err
 		}
 	}
@@ -165,7 +155,14 @@ func (t *Table) changed(p netip.Prefix, l *leaf, before uint32) {
 		if a.answers.upward > 0 {
 			t.relink(a, p, l)
 		}
-		err = a.tries[i].update(keyOf(p.Addr()), uint8(p.Bits()), family{t, i == 0})
+		it, by := item{keyOf(p.Addr()), uint8(p.Bits()), l.answer}, 0
+		switch {
+		case len(l.routes) == 0:
+			it.answer, by = family{t, i == 0}.longest(it.key, it.bits), -1
+		case before == 0:
+			by = 1
+		}
+		err = a.tries[i].update(it, by)
 	}
 	if before != 0 {
 		a.answers.drop(before)
@@ -188,7 +185,7 @@ func (t *Table) relink(a *arrays, p netip.Prefix, l *leaf) {
 	}
 }
 
-// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide IPv4 entries, and whether huge
+// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide entries, and whether huge
 // pages were to be had for them.
 func (t *Table) Form() string {
 	a := t.arrays.Load()
@@ -196,8 +193,11 @@ func (t *Table) Form() string {
 		return "tree"
 	}
 	form := "wide arrays"
-	if a.tries[0].narrow {
+	switch four, six := a.tries[0].narrow, a.tries[1].narrow; {
+	case four && six:
 		form = "narrow arrays"
+	case four || six:
+		form = "narrow and wide arrays"
 	}
 	if a.tries[0].rootRegion.huge || a.tries[1].rootRegion.huge {
 		form += ", huge pages"

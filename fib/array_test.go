@@ -10,7 +10,7 @@ import (
 // lookup returns the answer for one address: the slow twin of lookup4 and lookup6.
 func (t *trie) lookup(k key) uint32 {
 	e := get(t.root, t.narrow, k.at(0))
-	for level := 1; e&referring != 0; level++ {
+	for level := 1; e > entryID; level++ {
 		if e&toTail != 0 {
 			e = t.tails[e&entryID].answer(k)
 			break

@@ -34,9 +34,11 @@ type leaf struct {
 
 // newLeaf is a leaf with one route. A leaf that was removed serves again, so that routes that flap leave no garbage.
 func (t *Table) newLeaf(r Route) *leaf {
-	l := &leaf{}
+	var l *leaf
 	if n := len(t.spare); n > 0 {
 		l, t.spare = t.spare[n-1], t.spare[:n-1]
+	} else {
+		l = new(leaf)
 	}
 	*l = leaf{one: [1]Route{r}}
 	l.routes = l.one[:]
@@ -67,7 +69,7 @@ func (t *Table) Insert(r Route) (replaced bool) {
 		panic("fib: insert of an invalid prefix")
 	}
 	r.Prefix = r.Prefix.Masked()
-	r.Hops = ready(r.Hops)
+	r.Hops = t.ready(r)
 
 	l, ok := t.routes.Get(r.Prefix)
 	if !ok {
