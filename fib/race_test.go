@@ -30,8 +30,6 @@ func (e *epochs) grace() {
 // after it, in the array forms and in the tree. Addresses of one prefix alternate between two routes, and have a third one above; nothing
 // else may be seen. Memory is used again all the time.
 func TestReadersRaceWriter(t *testing.T) {
-	onHeap = true
-	defer func() { onHeap = false }()
 	table := NewTable("x")
 	for i, p := range []string{"0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "::/0", "2001:db8::/32", "2001:db8:1::/48"} {
 		table.Insert(Route{Prefix: netip.MustParsePrefix(p), MTU: uint16(1000 + i), Action: Local})

@@ -18,9 +18,6 @@ type region struct {
 
 const hugePage = 2 << 20
 
-// onHeap has regions lie in the Go heap, and be small, for a test: the race detector sees no other memory.
-var onHeap bool
-
 // newRegion takes address space for n words. Huge ones serve tables of which every page will be written.
 func newRegion(n int, huge bool) (*region, error) {
 	if onHeap {

@@ -121,7 +121,7 @@ func newTrie(bits uint8, narrow, huge bool) (*trie, error) {
 	t := &trie{bits: bits, narrow: narrow}
 	root, limit := 1<<rootBits, wideLimit
 	if onHeap {
-		limit = 1 << 13
+		limit = 1 << 16
 	}
 	t.blockPool.limit, t.tailPool.limit = uint32(limit), uint32(limit)
 	blocks := limit

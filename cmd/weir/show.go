@@ -25,6 +25,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Comm
 			show(router, "workers", "workers and how busy they are", workersOf, workersText),
 		}, policyCommands(router))},
 		captureCommands(router),
+		routesCommands(router),
 		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
 			if len(args) > 0 {
 				return nil, &mgmt.UsageError{Message: "reload takes no arguments: it reads the file that weir was started with"}
