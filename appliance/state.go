@@ -23,7 +23,8 @@ type State struct {
 	Totals     Totals          `json:"totals"`
 	Trouble    []string        `json:"trouble,omitempty"` // what went wrong and could not be undone: DEGRADED
 
-	KernelRoutes *KernelRoutesState `json:"kernel_routes,omitempty"`
+	KernelRoutes  *KernelRoutesState  `json:"kernel_routes,omitempty"`
+	RunTimeRoutes *RunTimeRoutesState `json:"run_time_routes,omitempty"`
 }
 
 // Totals account for every packet: at rest
@@ -132,7 +133,7 @@ func (r *Router) State() State {
 	t := &st.Totals
 	t.Traffic, t.Drops = r.past, make(map[string]uint64)
 	if s := r.running; s != nil {
-		st.Generation = s.snap.Generation
+		st.Generation, st.RunTimeRoutes = s.snap.Generation, s.runTimeRoutes()
 		for _, d := range s.devices {
 			p := r.portState(d)
 			t.add(p.Traffic)

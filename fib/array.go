@@ -39,7 +39,7 @@ func (f family) addr(k key) netip.Addr {
 
 // longest is the answer of the longest prefix of k that has at most bits, but 0 if that is the default route.
 func (f family) longest(k key, bits uint8) uint32 {
-	l, ok := f.table.routes.LookupPrefix(netip.PrefixFrom(f.addr(k), int(bits)))
+	l, ok := f.table.next.fast().LookupPrefix(netip.PrefixFrom(f.addr(k), int(bits)))
 	if !ok || bits > 0 && l.routes[0].Prefix.Bits() == 0 {
 		return 0
 	}
@@ -48,15 +48,15 @@ func (f family) longest(k key, bits uint8) uint32 {
 
 // items are all prefixes of the family, by address, a shorter one before those inside it.
 func (f family) items() []item {
-	all := make([]item, 0, f.table.routes.Size())
+	all := make([]item, 0, f.table.next.fast().Size())
 	add := func(p netip.Prefix, l *leaf) bool {
 		all = append(all, item{keyOf(p.Addr()), uint8(p.Bits()), l.answer})
 		return true
 	}
 	if f.four {
-		f.table.routes.AllSorted4()(add)
+		f.table.next.fast().AllSorted4()(add)
 	} else {
-		f.table.routes.AllSorted6()(add)
+		f.table.next.fast().AllSorted6()(add)
 	}
 	return all
 }
@@ -66,17 +66,12 @@ func (f family) items() []item {
 // was, without array forms.
 func (t *Table) Build() error {
 	a := &arrays{answers: newAnswers()}
-	for _, l := range t.routes.All() {
+	for _, l := range t.next.fast().All() {
 		id, ok := a.answers.find(l.routes)
 		if !ok {
 			return fmt.Errorf("table %s: more than %d different routes", t.name, entryID)
 		}
 		l.answer = id
-	}
-	if a.answers.upward > 0 {
-		for p, l := range t.routes.All() {
-			t.linkUp(a, p, l)
-		}
 	}
 	for i, f := range t.families() {
 		var err error
@@ -85,8 +80,12 @@ func (t *Table) Build() error {
 		}
 	}
 	t.arrays.Store(a)
+	t.renumbered()
 	return nil
 }
+
+// Drop makes the table one without array forms. Readers that have them still may go on.
+func (t *Table) Drop() { t.arrays.Store(nil) }
 
 func (t *Table) families() [2]family { return [2]family{{t, true}, {t, false}} }
 
@@ -115,21 +114,6 @@ func (f family) build(a *answers) (*trie, error) {
 	return t, err
 }
 
-// linkUp tells the answer of a leaf which one comes after it.
-func (t *Table) linkUp(a *arrays, p netip.Prefix, l *leaf) {
-	x := a.answers.at(l.answer)
-	if !x.upward {
-		return
-	}
-	var up *Answer
-	if p.Bits() > 0 {
-		if shorter, ok := t.routes.LookupPrefix(netip.PrefixFrom(p.Addr(), p.Bits()-1)); ok {
-			up = a.answers.at(shorter.answer)
-		}
-	}
-	x.up.Store(up)
-}
-
 // changed brings the array forms up to date with a leaf that has been entered, changed or removed. before is the answer
 // that it had, or 0.
 func (t *Table) changed(p netip.Prefix, l *leaf, before uint32) {
@@ -151,10 +135,7 @@ func (t *Table) changed(p netip.Prefix, l *leaf, before uint32) {
 	if err == nil && a.tries[i].narrow && l.answer >= narrowLimit {
 		err = errFull
 	}
-	if err == nil && (len(l.routes) == 0 || l.answer != before || a.answers.upward > 0) {
-		if a.answers.upward > 0 {
-			t.relink(a, p, l)
-		}
+	if err == nil && (len(l.routes) == 0 || l.answer != before) {
 		it, by := item{keyOf(p.Addr()), uint8(p.Bits()), l.answer}, 0
 		switch {
 		case len(l.routes) == 0:
@@ -170,18 +151,6 @@ func (t *Table) changed(p netip.Prefix, l *leaf, before uint32) {
 	if err != nil { // wider entries; where even those do not suffice, the base alone is left
 		t.arrays.Store(nil)
 		_ = t.Build()
-	}
-}
-
-// relink mends the answers that have come after the prefix, or come after it now.
-func (t *Table) relink(a *arrays, p netip.Prefix, l *leaf) {
-	if len(l.routes) > 0 {
-		t.linkUp(a, p, l)
-	}
-	for q, inner := range t.routes.Subnets(p) {
-		if q != p {
-			t.linkUp(a, q, inner)
-		}
 	}
 }
 
@@ -212,14 +181,4 @@ func (t *Table) Retired() int {
 		return 0
 	}
 	return a.tries[0].limbo() + a.tries[1].limbo() + len(a.answers.pool.limbo)
-}
-
-// Reclaim lets changes use again what earlier ones have left unused. The writer calls it when every reader has begun its
-// present batch after the last change.
-func (t *Table) Reclaim() {
-	if a := t.arrays.Load(); a != nil {
-		a.tries[0].reclaim()
-		a.tries[1].reclaim()
-		a.answers.pool.reclaim()
-	}
 }

@@ -20,14 +20,15 @@
 //
 // # Concurrency
 //
-// A Table has one writer. Without array forms it is read-only from its publication on. With them it may change while it is
-// read through [Table.Array]: each entry is one atomic word, so a lookup comes to the answer of before a change or to that
-// of after it, and what a change leaves unused is used again only after [Table.Reclaim], for which the writer waits until every
-// reader has begun another batch. The base is the writer's alone then. Adjacencies are immutable values from the start.
+// A Table has one writer, and until [Table.Share] no reader while it is written. Then it may change while it is read. Of its
+// array forms ([Table.Array]) each entry is one atomic word, so a lookup comes to the answer of before a change or to that of
+// after it. Of the tree there are two: readers have one at rest ([Table.Tree]), the writer changes the other, and with
+// [Table.Turn] they change places. What a change leaves unused, and the tree that readers have left, serve again after
+// [Table.Reclaim], for which the writer waits until every reader has begun another batch. So the writer's walk is: changes, Turn, wait,
+// Reclaim. Readers keep nothing that they have found beyond a batch, take no lock, and pay one atomic load a lookup.
 //
-// The running router does not change its tables so yet: routes change with a commit, which builds another table. Before it
-// can, what still asks the base while packets pass must ask the arrays: resumed and nested lookups, routes behind links that
-// are down, and the reverse path.
+// A lookup that goes on after its first route (to a shorter prefix, or the next metric) takes all its steps in one tree. Where
+// the arrays cannot tell the end of it, it begins anew in the tree. Adjacencies are immutable values from the start.
 //
 // # Beware
 //

@@ -21,9 +21,6 @@ const hugePage = 2 << 20
 // lead is how many bytes can be read before a region: what gathers 16 bits reads the 16 before them too.
 const lead = 4096
 
-// onHeap has regions lie in the Go heap, and be small, for a test: the race detector sees no other memory.
-var onHeap bool
-
 // newRegion takes address space for n words. Huge ones serve tables of which every page will be written.
 func newRegion(n int, huge bool) (*region, error) {
 	if onHeap {

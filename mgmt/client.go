@@ -17,7 +17,7 @@ import (
 // say, refusals included, is its output and status.
 func Call(ctx context.Context, path string, args ...string) (output []byte, status int, err error) {
 	var b bytes.Buffer
-	last, status, err := exchange(ctx, path, args, &b, func(c *net.UnixConn) { c.SetDeadline(time.Now()) })
+	last, status, err := exchange(ctx, path, args, nil, &b, func(c *net.UnixConn) { c.SetDeadline(time.Now()) })
 	return append(b.Bytes(), last...), status, err
 }
 
@@ -27,14 +27,23 @@ const endPatience = 10 * time.Second
 // Stream runs a command that answers bit by bit. What it sends goes to w as it comes; its last words are the output. When
 // ctx ends, the command is told to end, and Stream returns when it has.
 func Stream(ctx context.Context, path string, w io.Writer, args ...string) (output []byte, status int, err error) {
-	return exchange(ctx, path, args, w, func(c *net.UnixConn) {
-		c.SetReadDeadline(time.Now().Add(endPatience))
-		c.CloseWrite()
-	})
+	return exchange(ctx, path, args, nil, w, endWriting)
+}
+
+// Feed runs a command that takes input, which is read from in to its end. When ctx ends, so does the input for the command. in
+// may be read from even after Feed has returned, once.
+func Feed(ctx context.Context, path string, in io.Reader, w io.Writer, args ...string) (output []byte, status int, err error) {
+	return exchange(ctx, path, args, in, w, endWriting)
+}
+
+// endWriting tells a command that there comes no more, which it ends with.
+func endWriting(c *net.UnixConn) {
+	c.SetReadDeadline(time.Now().Add(endPatience))
+	c.CloseWrite()
 }
 
 // exchange sends a command and takes its answer. When ctx ends, stop is called.
-func exchange(ctx context.Context, path string, args []string, w io.Writer, stop func(*net.UnixConn)) (output []byte, status int, err error) {
+func exchange(ctx context.Context, path string, args []string, in io.Reader, w io.Writer, stop func(*net.UnixConn)) (output []byte, status int, err error) {
 	line := strings.Join(args, " ")
 	if strings.ContainsAny(line, "\r\n") || len(line) >= requestMax {
 		return nil, StatusBadCommand, errors.New("call: a command is one line")
@@ -49,6 +58,13 @@ func exchange(ctx context.Context, path string, args []string, w io.Writer, stop
 		return nil, StatusRefused, fmt.Errorf("call: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { stop(connection.(*net.UnixConn)) })()
+	if in != nil {
+		go func() { // an error is one of the command's end, which says more
+			if _, err := io.Copy(connection, in); err == nil {
+				connection.(*net.UnixConn).CloseWrite()
+			}
+		}()
+	}
 	answer := bufio.NewReaderSize(connection, chunkMax)
 	for {
 		status, length, last, err := readHeader(answer)

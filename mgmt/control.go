@@ -23,8 +23,10 @@ import (
 //	request   the command's words on one line, with `| json` at its end where JSON is wanted
 //	answer    STATUS LENGTH on one line, then LENGTH bytes of output
 //
+// A command that takes input has it follow the request, up to where the client closes its side of the connection.
+//
 // A command that answers bit by bit sends any number of chunks before that, each `+ LENGTH` on one line and LENGTH bytes, at
-// most 64 KiB. A client that closes its side of the connection, or goes away, ends it.
+// most 64 KiB. A client that closes its side of the connection, or goes away, ends it, unless it takes input.
 //
 // The socket's mode lets its owner alone connect.
 
@@ -58,6 +60,10 @@ type Command struct {
 	// gone or wants no more; the output is the command's last words. Writing fails when the client takes nothing for half a
 	// minute.
 	Stream func(ctx context.Context, args []string, asJSON bool, w io.Writer) (output any, err error)
+
+	// Feed is there instead of Run where a command takes input. It reads that to its end, as long as the server runs, and may
+	// answer meanwhile through w, as Stream does.
+	Feed func(ctx context.Context, args []string, asJSON bool, in io.Reader, w io.Writer) (output any, err error)
 }
 
 // UsageError says that a command was not given what it takes.
@@ -169,7 +175,8 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	connection.SetReadDeadline(time.Now().Add(requestDeadline))
 	// A client that has not sent its command when weir stops is not waited for.
 	stop := context.AfterFunc(ctx, func() { connection.SetReadDeadline(time.Now()) })
-	line, err := readRequest(connection)
+	in := bufio.NewReaderSize(connection, requestMax+1)
+	line, err := readRequest(in)
 	stop()
 	var output []byte
 	status := StatusBadCommand
@@ -179,7 +186,7 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	case err != nil:
 		return // nobody to answer
 	default:
-		output, status = root.execute(ctx, line, &chunks{connection, ctx})
+		output, status = root.execute(ctx, line, in, &chunks{connection, ctx})
 	}
 	deadline := answerDeadline
 	if ctx.Err() != nil {
@@ -196,19 +203,20 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 //lint:ignore ST1005 those words are capitalized
 var errRequestTooLong = fmt.Errorf("Invalid command: longer than %d bytes", requestMax)
 
-func readRequest(r io.Reader) (string, error) {
-	line, err := bufio.NewReaderSize(io.LimitReader(r, requestMax+1), 4096).ReadString('\n')
-	switch {
-	case err == nil:
-		return strings.TrimRight(line, "\r\n"), nil
-	case len(line) > requestMax:
+// readRequest reads the first line, which the buffer must have room for; what follows stays there.
+func readRequest(r *bufio.Reader) (string, error) {
+	line, err := r.ReadSlice('\n')
+	switch err {
+	case nil:
+		return strings.TrimRight(string(line), "\r\n"), nil
+	case bufio.ErrBufferFull:
 		return "", errRequestTooLong
 	}
 	return "", err
 }
 
 // execute runs a command line. A command that panics is refused: it must not take the router with it.
-func (c *Command) execute(ctx context.Context, line string, out *chunks) (output []byte, status int) {
+func (c *Command) execute(ctx context.Context, line string, in io.Reader, out *chunks) (output []byte, status int) {
 	defer func() {
 		if r := recover(); r != nil {
 			output, status = []byte(fmt.Sprintf("command panicked: %v\n", r)), StatusRefused
@@ -229,7 +237,7 @@ func (c *Command) execute(ctx context.Context, line string, out *chunks) (output
 	if command.Stream != nil && out == nil {
 		return []byte("Invalid command: answers bit by bit, which does not go here\n"), StatusBadCommand
 	}
-	value, err := command.run(ctx, args, asJSON, out)
+	value, err := command.run(ctx, args, asJSON, in, out)
 	var usage *UsageError
 	switch {
 	case errors.As(err, &usage):
@@ -252,11 +260,15 @@ func (c *Command) execute(ctx context.Context, line string, out *chunks) (output
 	return endLine(output), StatusOK
 }
 
-func (c *Command) runs() bool { return c.Run != nil || c.Stream != nil }
+func (c *Command) runs() bool { return c.Run != nil || c.Stream != nil || c.Feed != nil }
 
-func (c *Command) run(ctx context.Context, args []string, asJSON bool, out *chunks) (any, error) {
-	if c.Stream == nil {
+func (c *Command) run(ctx context.Context, args []string, asJSON bool, in io.Reader, out *chunks) (any, error) {
+	switch {
+	case c.Run != nil:
 		return c.Run(ctx, args, asJSON)
+	case c.Feed != nil:
+		defer out.feed()()
+		return c.Feed(ctx, args, asJSON, in, out)
 	}
 	ctx, release := out.watch()
 	defer release()

@@ -240,7 +240,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	root := &Command{Commands: slices.DeleteFunc(commands(nil, nil), func(c *Command) bool { return c.Name == "wait" })}
 	f.Fuzz(func(t *testing.T, request []byte) {
-		line, err := readRequest(bytes.NewReader(request))
+		line, err := readRequest(bufio.NewReaderSize(bytes.NewReader(request), requestMax+1))
 		end := bytes.IndexByte(request, '\n')
 		switch {
 		case end < 0 && err == nil, end >= 0 && end < requestMax && err != nil:
@@ -250,7 +250,7 @@ func FuzzRequest(f *testing.F) {
 		case strings.ContainsRune(line, '\n'):
 			t.Fatalf("%q is more than a line", line)
 		}
-		output, status := root.execute(t.Context(), line, nil)
+		output, status := root.execute(t.Context(), line, nil, nil)
 		if status != StatusOK && status != StatusRefused && status != StatusBadCommand {
 			t.Errorf("%q: status %d", line, status)
 		}

@@ -264,16 +264,16 @@ func (s *Snapshot) lookUp(b *batch, verdicts []Verdict, last Stage) {
 	}
 }
 
-// answered goes on from what array forms have found. Where links are down, the tree knows what comes after a route that does
-// not stand.
+// answered goes on from what array forms have found. Where that is not all, since another prefix may be asked for next, the
+// tree is looked up from the start: what it has may be older or newer, but belongs together.
 func (s *Snapshot) answered(index uint16, f *flow, answer *fib.Answer) result {
+	route, final := answer.Route(f.tos)
+	if !final || route != nil && (route.Resume || s.linksDown && route.Action == fib.Unicast && !s.Adjacencies.Stands(route)) {
+		return s.lookup(index, f, nil)
+	}
 	addr := f.dst
 	if s.tables[index].key == BySource {
 		addr = f.src
 	}
-	route, ok := answer.Route(f.tos)
-	if s.linksDown && ok && route.Action == fib.Unicast && !s.Adjacencies.Stands(route) {
-		return s.lookup(index, f, nil)
-	}
-	return s.follow(index, f, addr, route, ok, nil)
+	return s.follow(index, f, nil, addr, route, route != nil, nil)
 }

@@ -29,6 +29,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router, log *mgmt.Lo
 		{Name: "monitor", Help: "follow the running router", Commands: []*mgmt.Command{monitorTraffic(router), monitorLog(log)}},
 		explainRunning(router),
 		captureCommands(router),
+		routesCommands(router),
 		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
 			if len(args) > 0 {
 				return nil, &mgmt.UsageError{Message: "reload takes no arguments: it reads the file that weir was started with"}
