@@ -30,9 +30,6 @@ func (t *Table) Share() {
 	}
 }
 
-// Shared reports whether the table may change while it is read.
-func (t *Table) Shared() bool { return t.shared.on }
-
 // copy makes the writer's tree anew from the readers'.
 func (t *Table) copy() { t.next = (*Tree)(t.tree.Load().fast().Clone()) }
 
