@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weir/perf"
+	"weir/perf/trial"
 )
 
 type perfCommand struct {
@@ -31,7 +32,7 @@ type perfPeersCommand struct {
 
 // Run measures and prints.
 func (c *perfPeersCommand) Run() error {
-	sizes, err := perf.ParseSizes(c.Size)
+	sizes, err := trial.ParseSizes(c.Size)
 	if err != nil {
 		return err
 	}
