@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,6 +88,9 @@ func senders(t *testing.T, f func(t *testing.T, open func(Port, *Plan) (Sender, 
 	t.Run("live", func(t *testing.T) {
 		f(t, func(p Port, plan *Plan) (Sender, error) { return NewLive(p, plan) })
 	})
+	t.Run("xsk", func(t *testing.T) {
+		f(t, func(p Port, plan *Plan) (Sender, error) { return NewXSK(p, plan, XSKOptions{Queues: 2}) })
+	})
 }
 
 var allKinds = []string{
@@ -102,7 +106,7 @@ var allKinds = []string{
 // weights.
 func TestFrames(t *testing.T) {
 	senders(t, func(t *testing.T, open func(Port, *Plan) (Sender, error)) {
-		w := newWire(t, lab.LinkOptions{})
+		w := newWire(t, lab.LinkOptions{Queues: 2})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		list := streams(t, allKinds...)
@@ -117,6 +121,10 @@ func TestFrames(t *testing.T) {
 			t.Fatalf("sent %d", sent.Packets)
 		}
 		seen := make(map[int]int)
+		sizes := make([]map[int]int, len(list))
+		for i := range sizes {
+			sizes[i] = make(map[int]int)
+		}
 		tuples := make(map[int]map[string]bool)
 		bytes := uint64(0)
 		ours := func(f lab.Frame) bool {
@@ -131,11 +139,8 @@ func TestFrames(t *testing.T) {
 			}
 			i := kindOf(t, p)
 			stream := &list[i]
-			size := stream.Sizes[seen[i]%len(stream.Sizes)] - fcsLen
-			bytes += uint64(size)
-			if len(f.Data) != size && len(f.Data)+4 != size { // the socket takes a tag out of the frame
-				t.Fatalf("frame %d of stream %s is %d bytes long, not %d", seen[i], stream.Name, len(f.Data), size)
-			}
+			bytes += uint64(wireSize(stream, len(f.Data)))
+			sizes[i][wireSize(stream, len(f.Data))+fcsLen]++
 			seen[i]++
 			if tuples[i] == nil {
 				tuples[i] = make(map[string]bool)
@@ -155,6 +160,17 @@ func TestFrames(t *testing.T) {
 			if want := count * list[i].Weight / weights; seen[i] < want-1 || seen[i] > want+1 {
 				t.Errorf("stream %s has %d of %d packets, expected %d", list[i].Name, seen[i], count, want)
 			}
+			for _, size := range list[i].Sizes { // in turn, though several queues each have turns of their own
+				share := 0
+				for _, other := range list[i].Sizes {
+					if other == size {
+						share++
+					}
+				}
+				if want := seen[i] * share / len(list[i].Sizes); sizes[i][size] < want*8/10 || sizes[i][size] > want*12/10+1 {
+					t.Errorf("stream %s has %d frames of %d bytes, expected %d", list[i].Name, sizes[i][size], size, want)
+				}
+			}
 			if n := len(tuples[i]); n > list[i].Flows || n < list[i].Flows*8/10 {
 				t.Errorf("stream %s has %d flows, expected %d", list[i].Name, n, list[i].Flows)
 			}
@@ -163,6 +179,14 @@ func TestFrames(t *testing.T) {
 			t.Errorf("sent %d bytes, seen %d", sent.Bytes, bytes)
 		}
 	})
+}
+
+// wireSize is how long a frame was that a socket has: it takes a tag out of the frame.
+func wireSize(s *Stream, length int) int {
+	if s.VLAN != 0 && !slices.Contains(s.Sizes, length+fcsLen) {
+		return length + 4
+	}
+	return length
 }
 
 // kindOf is which of allKinds a packet is of.
@@ -224,7 +248,7 @@ func checkRanges(t *testing.T, s *Stream, p gopacket.Packet) {
 // told from ours. What is measured adds up.
 func TestWire(t *testing.T) {
 	senders(t, func(t *testing.T, open func(Port, *Plan) (Sender, error)) {
-		w := newWire(t, lab.LinkOptions{AddressesA: []string{"10.9.0.1/24"}, AddressesB: []string{"10.9.0.2/24"}})
+		w := newWire(t, lab.LinkOptions{Queues: 2, AddressesA: []string{"10.9.0.1/24"}, AddressesB: []string{"10.9.0.2/24"}})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		plan := must[*Plan](t)(NewPlan(streams(t, allKinds...), w.link, nil))
