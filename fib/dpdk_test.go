@@ -30,7 +30,7 @@ type dpdkFamily struct {
 	routes []Route
 	peer   *versus.Peer
 	table  *Table
-	kernel *versus.Kernel          // IPv4 only
+	kernel *versus.Kernel
 	lists  [][]netip.Addr          // by kind
 	v4     [][][BatchMax]uint32    // by kind
 	v6     [][][4][BatchMax]uint32 // by kind
@@ -99,9 +99,7 @@ func newDPDKFamily(t *testing.T, four bool) *dpdkFamily {
 			own, hops = append(own, p), append(hops, hop)
 		}
 	}
-	if four {
-		f.kernel = versus.NewKernel(t, own, hops, trafficSize)
-	}
+	f.kernel = versus.NewKernel(t, own, hops, trafficSize)
 	args := []string{"6", writeFile(t, dir, "routes", records)}
 	if four {
 		args[0] = "4"
@@ -217,9 +215,6 @@ func hopOf(a *Answer) int {
 
 // sameAsKernel compares the next hops of every address with the kernel's.
 func (f *dpdkFamily) sameAsKernel(t *testing.T) {
-	if f.kernel == nil {
-		return
-	}
 	array, _ := f.table.Array()
 	for kind, name := range trafficKinds {
 		f.kernel.Use(f.lists[kind])
@@ -248,10 +243,7 @@ const passes = 4
 func (f *dpdkFamily) compareLookups(t *testing.T) map[string]versus.Spread {
 	array, _ := f.table.Array()
 	took := map[string]versus.Spread{}
-	turns := []string{"weir", "scalar", "avx512"}
-	if f.kernel != nil {
-		turns = append(turns, "kernel")
-	}
+	turns := []string{"weir", "scalar", "avx512", "kernel"}
 	for range *dpdkRounds {
 		for kind, name := range trafficKinds {
 			for _, who := range turns {

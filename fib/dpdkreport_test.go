@@ -35,7 +35,7 @@ func headline(page *versus.Page, lookups []map[string]versus.Spread) {
 		parts = append(parts, family+" "+strings.Join(ratios, ", "))
 	}
 	page.Line("A lookup in the Internet's table takes weir, of what it takes DPDK with AVX-512: %s (medians of %d interleaved rounds; less is better). "+
-		"%d of 6 goals are missed. They, and the kernel where it is asked, give every address the same next hop.", strings.Join(parts, "; "), len(lookups[0]["uni weir"]), missed)
+		"%d of 6 goals are missed. They, and the kernel, give every address the same next hop.", strings.Join(parts, "; "), len(lookups[0]["uni weir"]), missed)
 }
 
 func (f *dpdkFamily) report(page *versus.Page, took map[string]versus.Spread, u updates) {
@@ -54,11 +54,9 @@ func (f *dpdkFamily) report(page *versus.Page, took map[string]versus.Spread, u 
 		}
 		page.Row(kind, weir.Text("%.1f"), scalar.Text("%.1f"), vectors.Text("%.1f"), weir.Per(scalar).Text("%.2f"), ratio.Text("%.2f"), goal)
 	}
-	if f.kernel != nil {
-		page.Table("traffic", "the kernel's bpf_fib_lookup, ns", "kernel / weir")
-		for _, kind := range trafficKinds {
-			page.Row(kind, took[kind+" kernel"].Text("%.0f"), took[kind+" kernel"].Per(took[kind+" weir"]).Text("%.0f"))
-		}
+	page.Table("traffic", "the kernel's bpf_fib_lookup, ns", "kernel / weir")
+	for _, kind := range trafficKinds {
+		page.Row(kind, took[kind+" kernel"].Text("%.0f"), took[kind+" kernel"].Per(took[kind+" weir"]).Text("%.0f"))
 	}
 	n := float64(len(f.routes))
 	page.Table("", "weir", "DPDK", "weir / DPDK")

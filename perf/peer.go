@@ -25,6 +25,7 @@ const (
 	Testpmd Peer = "testpmd" // DPDK's least forwarder over AF_XDP, where it is installed
 	XDP     Peer = "xdp"     // an XDP program that asks Linux's tables: what there is no stack in between for
 	Kernel  Peer = "kernel"  // Linux's own forwarding
+	Marked  Peer = "nft"     // the same, with the marks as statements of nftables, where that is installed
 )
 
 // startTimeout is how long a peer may take to be ready.
@@ -60,6 +61,10 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 	switch peer {
 	case Kernel:
 		err = r.useKernel()
+	case Marked:
+		if err = r.useKernel(); err == nil {
+			err = r.useNFT(ctx, &o.Load)
+		}
 	case Testpmd:
 		err = r.startTestpmd(ctx, o)
 	case XDP:

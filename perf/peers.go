@@ -17,7 +17,7 @@ import (
 type PeersOptions struct {
 	Binary        string        // weir; "": this program
 	FloorCommand  []string      // that runs RunFloor for --cpu=N --idle-spin=D PORT=MAC …; nil: Binary perf floor
-	Peers         []Peer        // nil: Weir, Floor, Kernel
+	Peers         []Peer        // nil: those that the load and the machine have
 	Rounds        int           // of every peer once; 0: 5
 	Window        time.Duration // that a rate is offered for; 0: 1 s
 	Rates         []float64     // packets per second; nil: a ladder around what each peer can do
@@ -36,6 +36,9 @@ type PeersOptions struct {
 	Progress      io.Writer     // a line for every window; nil: none
 }
 
+// allPeers are those that there are.
+var allPeers = []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel, Marked}
+
 func (o *PeersOptions) complete() error {
 	if o.Binary == "" {
 		o.Binary = "/proc/self/exe"
@@ -47,10 +50,11 @@ func (o *PeersOptions) complete() error {
 		o.FloorCommand = []string{o.Binary, "perf", "floor"}
 	}
 	if o.Peers == nil {
-		o.Peers = []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}
+		o.Peers = slices.Clone(allPeers)
 		_, err := exec.LookPath(testpmdProgram)
+		_, nftErr := exec.LookPath(nftProgram)
 		o.Peers = slices.DeleteFunc(o.Peers, func(p Peer) bool {
-			return p == Plain && o.Load.empty() || p == Testpmd && err != nil
+			return p == Plain && o.Load.empty() || p == Testpmd && err != nil || p == Marked && (o.Load.Marks == 0 || nftErr != nil)
 		})
 	}
 	if o.Sizes == nil {
@@ -84,8 +88,8 @@ func (o *PeersOptions) complete() error {
 		errs = append(errs, fmt.Errorf("frame size %d: must be at most %d", largest, sizeMax))
 	}
 	for _, p := range o.Peers {
-		if all := []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}; !slices.Contains(all, p) {
-			errs = append(errs, fmt.Errorf("peer %q: must be among %v", p, all))
+		if !slices.Contains(allPeers, p) {
+			errs = append(errs, fmt.Errorf("peer %q: must be among %v", p, allPeers))
 		}
 	}
 	errs = append(errs, o.Load.check())

@@ -131,7 +131,7 @@ func (r *PeersResult) summarize() {
 		r.Peers[i].summarize(r.LossRatio)
 	}
 	r.Ratios = nil
-	for _, other := range []Peer{Plain, Floor, Testpmd, XDP, Kernel} {
+	for _, other := range []Peer{Plain, Floor, Testpmd, XDP, Kernel, Marked} {
 		if weir, to := r.peer(Weir), r.peer(other); weir != nil && to != nil {
 			r.Ratios = append(r.Ratios, ratioOf(weir, to, r.LossRatio))
 		}

@@ -37,6 +37,7 @@ const (
 	sinkPrefix               = "198.51.100.10/24"
 	portOutPrefix            = "198.51.100.1/24"
 	flowPrefix               = "10.0.0.0/8"
+	flowPrefix6              = "fd10::/16"
 )
 
 var (
@@ -66,7 +67,7 @@ func newTestbed(o *PeersOptions) (t *testbed, err error) {
 	}
 	s := stream{
 		device: sourceDevice, src: t.mac["behind "+portIn], dst: t.mac[portIn], from: sourceAddress, to: firstFlow,
-		addresses: o.Addresses, listed: o.Load.destinations(), ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
+		addresses: o.Addresses, listed: o.Load.destinations(false), ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
 	}
 	if t.generator, err = newGenerator(t.source, s); err != nil {
 		return nil, err

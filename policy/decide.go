@@ -75,10 +75,10 @@ func (s *Snapshot) Decide(keys []packet.Key, verdicts []Verdict, tally *Tally) {
 		return
 	}
 	for len(keys) > fib.BatchMax {
-		s.decide(keys[:fib.BatchMax], verdicts[:fib.BatchMax], tally)
+		s.decide(keys[:fib.BatchMax], verdicts[:fib.BatchMax], tally, StageConclude)
 		keys, verdicts = keys[fib.BatchMax:], verdicts[fib.BatchMax:]
 	}
-	s.decide(keys, verdicts, tally)
+	s.decide(keys, verdicts, tally, StageConclude)
 }
 
 // batch is packets on their way through the rules.
@@ -95,7 +95,8 @@ type batch struct {
 	found fib.Found
 }
 
-func (s *Snapshot) decide(keys []packet.Key, verdicts []Verdict, tally *Tally) {
+// decide goes as far as a stage, see DecideUpTo.
+func (s *Snapshot) decide(keys []packet.Key, verdicts []Verdict, tally *Tally, last Stage) {
 	var b batch
 	for i := range keys {
 		f := &b.flows[i]
@@ -105,24 +106,43 @@ func (s *Snapshot) decide(keys []packet.Key, verdicts []Verdict, tally *Tally) {
 			b.n++
 		}
 	}
+	if last == StageBegin {
+		return
+	}
 	if len(s.marks.chains) > 0 {
-		s.markBatch(&b, verdicts)
+		s.markBatch(&b, verdicts, last)
+	}
+	if last <= StageMarks {
+		return
 	}
 	b.classify(&s.matchers.rules)
+	if last == StageRuleClasses {
+		return
+	}
+	if last == StageMatch {
+		s.matchOnly(&b)
+		return
+	}
 	begun := b.open
 	n := b.n
 	b.n = 0
 	for _, i := range begun[:n] {
 		s.advance(&b, i, 0, &verdicts[i])
 	}
+	if last == StageTrees {
+		return
+	}
 	for b.n > 0 {
-		s.lookUp(&b, verdicts)
+		s.lookUp(&b, verdicts, last)
 	}
 }
 
 // markBatch takes the open packets through the mark program, and closes those that it ends.
-func (s *Snapshot) markBatch(b *batch, verdicts []Verdict) {
+func (s *Snapshot) markBatch(b *batch, verdicts []Verdict, last Stage) {
 	b.classify(&s.matchers.statements)
+	if last == StageMarkClasses {
+		return
+	}
 	left := 0
 	for _, i := range b.open[:b.n] {
 		f := &b.flows[i]
@@ -189,7 +209,7 @@ func (s *Snapshot) advance(b *batch, i uint8, rule int, v *Verdict) {
 }
 
 // lookUp looks up the packets that wait for the same table as the first one, and takes them on.
-func (s *Snapshot) lookUp(b *batch, verdicts []Verdict) {
+func (s *Snapshot) lookUp(b *batch, verdicts []Verdict, last Stage) {
 	first := b.open[0]
 	index, family := s.rules[b.rules[first]].Table, b.flows[first].key.Family
 	tab := &s.tables[index]
@@ -227,6 +247,9 @@ func (s *Snapshot) lookUp(b *batch, verdicts []Verdict) {
 	default:
 		array.Lookup4(&b.four, n, &b.found)
 		answers = array.Answers()
+	}
+	if last == StageArrays {
+		return
 	}
 	for j, i := range b.now[:n] {
 		f, rule := &b.flows[i], b.rules[i]
