@@ -198,12 +198,13 @@ func (t *testbed) configuration(load *Load) string {
 	return fmt.Sprintf(`version: 1
 system: {workers: [%d]}
 ports:
-  %s: {addresses: [%s]}
-  %s: {addresses: [%s]}
+  %s: {addresses: [%q, %q]}
+  %s: {addresses: [%q, %q]}
 neighbors:
-- {address: %s, port: %s, mac: "%s"}
-%s`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
-		load.configuration(sinkAddress))
+- {address: %q, port: %s, mac: "%s"}
+- {address: %q, port: %s, mac: "%s"}
+%s`, t.cpu, portIn, portInPrefix, portInPrefix6, portOut, portOutPrefix, portOutPrefix6,
+		sinkAddress, portOut, t.mac["behind "+portOut], sink6, portOut, t.mac["behind "+portOut], load.configuration(sinkAddress, sink6))
 }
 
 // stop takes the peer out again, last thing first.

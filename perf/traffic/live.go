@@ -69,7 +69,7 @@ func (l *Live) Send(ctx context.Context, r *Run) (sent Sent, err error) {
 	end, fastest := time.Duration(0), 0.0
 	for i, p := range r.Phases {
 		end += p.Duration
-		set.Phase[i].End, set.Phase[i].Interval = uint64(end), p.interval()
+		set.Phase[i].End, set.Phase[i].Interval = uint64(r.end(i, end)), p.interval()
 		if fastest = max(fastest, p.Rate); p.Rate == 0 {
 			fastest = unpacedMax
 		}

@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -43,7 +42,7 @@ type Sender interface {
 type Run struct {
 	Start  int64   // of the first packet, CLOCK_MONOTONIC, ns; see Ahead
 	Phases []Phase // one after the other, without a pause
-	Limit  uint64  // packets; 0: what the phases make
+	Limit  uint64  // packets, all of which are sent, the later the longer the sender was kept from it; 0: what the phases make and the sender keeps up with
 
 	id       uint8
 	binShift uint8
@@ -115,6 +114,14 @@ func (r *Run) duration() (d time.Duration) {
 		d += p.Duration
 	}
 	return d
+}
+
+// end is when a phase that is due to end after so long does: the last one of a run with a limit ends with that.
+func (r *Run) end(phase int, due time.Duration) time.Duration {
+	if r.Limit > 0 && phase == len(r.Phases)-1 {
+		return math.MaxInt64 >> clockShift
+	}
+	return due
 }
 
 // limit is how many packets a run can have at most.
@@ -228,4 +235,5 @@ func (r *Result) lastLost() time.Duration {
 	return 0
 }
 
-var errBusy = errors.New("a run is under way")
+// Since is the time since a run's start.
+func Since(start int64) time.Duration { return time.Duration(clock.now() - start) }

@@ -214,14 +214,14 @@ func (s *Stream) check() error {
 	if s.Prefixes == nil && s.From.First.Is4() != s.To.First.Is4() {
 		return errors.New("from and to are of two families")
 	}
-	if least := s.sizeMin(); len(s.Sizes) > 0 && slices.Min(s.Sizes) < least {
+	if least := s.SizeMin(); len(s.Sizes) > 0 && slices.Min(s.Sizes) < least {
 		return fmt.Errorf("size %d: headers and a stamp take %d bytes", slices.Min(s.Sizes), least)
 	}
 	return nil
 }
 
-// sizeMin is the least size of a frame, with FCS, that has room for all headers and a stamp.
-func (s *Stream) sizeMin() int {
+// SizeMin is the least size of a frame, with FCS, that has room for all headers and a stamp.
+func (s *Stream) SizeMin() int {
 	n := 14 + 20 + 8 + stampLen + fcsLen
 	if s.VLAN != 0 {
 		n += 4
@@ -240,7 +240,7 @@ func (s *Stream) sizeMin() int {
 func (s *Stream) Grow() (grown bool) {
 	s.Sizes = slices.Clone(s.Sizes)
 	for i, size := range s.Sizes {
-		if least := s.sizeMin(); size < least {
+		if least := s.SizeMin(); size < least {
 			s.Sizes[i], grown = least, true
 		}
 	}

@@ -175,10 +175,10 @@ func (t *xskThread) send(r *Run, limit uint64) (sent Sent) {
 	type phase struct{ end, interval, burst uint64 } // in ns, and 1/65536 ns
 	var phases []phase
 	end := time.Duration(0)
-	for _, p := range r.Phases {
+	for i, p := range r.Phases {
 		end += p.Duration
 		interval := uint64(float64(p.interval()) * share)
-		phases = append(phases, phase{uint64(end), interval, burstMax * interval})
+		phases = append(phases, phase{uint64(r.end(i, end)), interval, burstMax * interval})
 	}
 	var frames [rings.BatchSize]rings.Frame
 	due, at := uint64(0), 0
