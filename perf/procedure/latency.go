@@ -64,9 +64,6 @@ func Latency(ctx context.Context, tester trial.Tester, o LatencyOptions) (*Resul
 
 func (r *runner) latency(sizes trial.Sizes, rate, share float64, o *LatencyOptions) (err error) {
 	at := LatencyAt{Sizes: sizes, Rate: rate, Share: share, Latency: trial.NewLatency()}
-	if o.Rates != nil && share == 1 {
-		at.Share = 0
-	}
 	defer func() {
 		if len(at.Means) > 0 {
 			r.result.Latencies = append(r.result.Latencies, at)

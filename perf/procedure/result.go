@@ -54,7 +54,7 @@ type Bounds struct {
 type LatencyAt struct {
 	Sizes   trial.Sizes     `json:"sizes"`
 	Rate    float64         `json:"rate"`
-	Share   float64         `json:"share"` // of the throughput; 0: the rate was given
+	Share   float64         `json:"share"` // of the throughput
 	Latency *trial.Latency  `json:"latency"`
 	Means   []time.Duration `json:"means"`   // of every repeat
 	Medians []time.Duration `json:"medians"` // of every repeat

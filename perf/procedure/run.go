@@ -60,8 +60,11 @@ func run(ctx context.Context, tester trial.Tester, common Common, result *Result
 	err := procedure(r)
 	switch {
 	case errors.Is(err, errEnded):
-		reason := context.Cause(ctx)
-		result.Partial = fmt.Sprintf("ended in trial %d: %v", len(result.Trials), reason)
+		where := "after"
+		if n := len(result.Trials); n > 0 && result.Trials[n-1].Cut {
+			where = "in"
+		}
+		result.Partial = fmt.Sprintf("ended %s trial %d: %v", where, len(result.Trials), context.Cause(ctx))
 		return result, nil
 	case err != nil:
 		result.Partial = fmt.Sprintf("failed in trial %d: %v", len(result.Trials)+1, err)

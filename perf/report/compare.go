@@ -94,12 +94,9 @@ func figures(r *procedure.Result) (all []figure) {
 		}
 	}
 	for _, at := range r.Latencies {
-		rate := rateText(at.Rate)
-		if at.Share > 0 {
-			rate = percentText(at.Share)
-		}
-		add(seconds(at.Medians), false, secondsText, "p50 at %s, %s bytes", rate, at.Sizes)
-		add(seconds(at.P99s), false, secondsText, "p99 at %s, %s bytes", rate, at.Sizes)
+		share := percentText(at.Share)
+		add(seconds(at.Medians), false, secondsText, "p50 at %s of the throughput, %s bytes", share, at.Sizes)
+		add(seconds(at.P99s), false, secondsText, "p99 at %s of the throughput, %s bytes", share, at.Sizes)
 	}
 	for _, at := range r.Losses {
 		if at.Refused == "" {
@@ -234,15 +231,25 @@ func differences(a, b *Report) (list []string) {
 	} {
 		differ(row[0], row[1], row[2])
 	}
+	// Of what was run several times, each run is put beside the other's of the same number.
+	seen := make(map[string]int)
 	for i := range a.Results {
 		ra := &a.Results[i]
-		at := slices.IndexFunc(b.Results, func(r procedure.Result) bool { return r.Procedure == ra.Procedure })
-		if at < 0 {
+		rb := b.run(ra.Procedure, seen[ra.Procedure])
+		seen[ra.Procedure]++
+		if rb == nil {
 			continue
 		}
-		rb := &b.Results[at]
 		differ(ra.Procedure+", parameters", parametersText(ra), parametersText(rb))
-		differ(ra.Procedure+", deviations", strings.Join(ra.Deviations, "; "), strings.Join(rb.Deviations, "; "))
+		only := func(of string, has, other []string) {
+			for _, deviation := range has {
+				if !slices.Contains(other, deviation) {
+					list = append(list, fmt.Sprintf("%s, %s only: %s", ra.Procedure, of, deviation))
+				}
+			}
+		}
+		only("A", ra.Deviations, rb.Deviations)
+		only("B", rb.Deviations, ra.Deviations)
 	}
 	for _, of := range []struct {
 		name string
@@ -255,6 +262,19 @@ func differences(a, b *Report) (list []string) {
 		}
 	}
 	return list
+}
+
+// run is the n-th result of a procedure.
+func (r *Report) run(name string, n int) *procedure.Result {
+	for i := range r.Results {
+		if r.Results[i].Procedure == name {
+			if n == 0 {
+				return &r.Results[i]
+			}
+			n--
+		}
+	}
+	return nil
 }
 
 func portsText(r *Report) string {

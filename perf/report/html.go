@@ -28,7 +28,8 @@ func (r *Report) WriteHTML(to io.Writer) error {
 		Title       string
 		Sections    []section
 		Environment table
-	}{r.Title, r.sections(), r.environmentTable()})
+		Tester      table
+	}{r.Title, r.sections(), r.environmentTable(), r.testerTable()})
 }
 
 // trialsMax is how many trials a page lists; the CSV has all.

@@ -14,7 +14,7 @@ func (r *Report) WriteMarkdown(to io.Writer) error {
 		fmt.Fprintf(&b, "- **%s**: %s\n", r.Results[i].Procedure, headline(&r.Results[i]))
 	}
 	for _, s := range r.sections() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s; %d trials.\n", s.Result.Procedure, s.Result.Standard, len(s.Result.Trials))
+		fmt.Fprintf(&b, "\n## %s\n\n%s. Trials: %d.\n", s.Result.Procedure, s.Result.Standard, len(s.Result.Trials))
 		if s.Result.Partial != "" {
 			fmt.Fprintf(&b, "\n**Partial**: %s.\n", s.Result.Partial)
 		}
@@ -39,6 +39,10 @@ func (r *Report) WriteMarkdown(to io.Writer) error {
 	}
 	fmt.Fprintf(&b, "\n## Environment\n\n")
 	markdownTable(&b, r.environmentTable())
+	if t := r.testerTable(); len(t.Rows) > 1 {
+		fmt.Fprintf(&b, "\n### %s\n\n", t.Title)
+		markdownTable(&b, t)
+	}
 	_, err := io.WriteString(to, b.String())
 	return err
 }

@@ -22,7 +22,7 @@ func plots(r *procedure.Result) (all []plot) {
 	return all
 }
 
-// logFrom is how far apart values are that a linear axis would no longer tell apart.
+// logFrom is how many times what a device does a link allows, where a linear axis would no longer show the device.
 const logFrom = 20
 
 // throughputPlot is frames per second by frame size, a line for each goal, with the rates that links allow (RFC 2544 section
@@ -40,6 +40,7 @@ func throughputPlot(r *procedure.Result) []plot {
 			goals = append(goals, b.Goal.Name)
 		}
 		size := float64(b.Sizes[0])
+		p.y.log = p.y.log || b.Line/b.Throughput > logFrom
 		of[b.Goal.Name] = append(of[b.Goal.Name], point{size, b.Throughput / 1e6})
 		if !slices.ContainsFunc(p.x.ticks, func(t tick) bool { return t.at == size }) {
 			p.x.ticks = append(p.x.ticks, tick{size, strconv.Itoa(b.Sizes[0])})
@@ -48,12 +49,8 @@ func throughputPlot(r *procedure.Result) []plot {
 	if len(p.x.ticks) < 2 {
 		return nil
 	}
-	least, most := math.Inf(1), 0.0
 	for _, name := range goals {
 		p.lines = append(p.lines, line{name: name, points: of[name]})
-		for _, at := range of[name] {
-			least, most = min(least, at.y), max(most, at.y)
-		}
 	}
 	for _, c := range r.Calibrations {
 		if c.LinkSpeed == 0 || speeds[c.LinkSpeed] {
@@ -64,19 +61,19 @@ func throughputPlot(r *procedure.Result) []plot {
 		from, to := p.x.ticks[0].at, p.x.ticks[len(p.x.ticks)-1].at
 		for n := range 65 {
 			size := from * math.Pow(to/from, float64(n)/64)
-			rate := float64(c.LinkSpeed) / 8 / (size + 20) / 1e6
-			l.points = append(l.points, point{size, rate})
-			most = max(most, rate)
+			l.points = append(l.points, point{size, float64(c.LinkSpeed) / 8 / (size + 20) / 1e6})
 		}
 		p.lines = append(p.lines, l)
 	}
-	p.y.log = most/least > logFrom
 	return []plot{p}
 }
 
-// lossPlot is loss by rate, a line for each mix.
+// lossPlot is loss by rate, a line for each mix, on the axes of RFC 2544 section 26.3: both in percent, the rate of the highest.
 func lossPlot(r *procedure.Result) []plot {
-	p := plot{title: "Frame loss by rate", x: axis{label: "offered, Mpps", zero: true}, y: axis{label: "loss, %", zero: true}}
+	p := plot{title: "Frame loss by rate", x: axis{label: "offered, % of the highest rate"}, y: axis{label: "loss, %", zero: true}}
+	for percent := 0; percent <= 100; percent += 10 {
+		p.x.ticks = append(p.x.ticks, tick{float64(percent), strconv.Itoa(percent)})
+	}
 	for _, at := range r.Losses {
 		if at.Refused != "" {
 			continue
@@ -87,7 +84,7 @@ func lossPlot(r *procedure.Result) []plot {
 			i = len(p.lines)
 			p.lines = append(p.lines, line{name: name})
 		}
-		p.lines[i].points = append(p.lines[i].points, point{at.Rate / 1e6, 100 * at.Loss})
+		p.lines[i].points = append(p.lines[i].points, point{100 * at.Share, 100 * at.Loss})
 	}
 	return []plot{p}
 }
@@ -110,10 +107,7 @@ func latencyPlots(r *procedure.Result) (all []plot) {
 				p.x.ticks = append(p.x.ticks, tick{at, fmt.Sprintf("99.%s %%", "9999"[:n-2])})
 			}
 		}
-		l := line{name: rateText(at.Rate), plain: true}
-		if at.Share > 0 {
-			l.name = fmt.Sprintf("%s (%s)", percentText(at.Share), rateText(at.Rate))
-		}
+		l := line{name: fmt.Sprintf("%s (%s)", percentText(at.Share), rateText(at.Rate)), plain: true}
 		for n := 0.0; n <= min(6, most); n += 0.05 {
 			l.points = append(l.points, point{n, float64(at.Latency.Quantile(1-math.Pow(10, -n))) / 1e3})
 		}

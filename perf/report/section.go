@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,13 +37,25 @@ func (r *Report) sections() []section {
 // tables are those of a result that have rows.
 func tables(r *procedure.Result) (all []table) {
 	for _, make := range []func(*procedure.Result) table{
-		boundsTable, latencyTable, lossTable, burstTable, recoveryTable, resetTable, reconfigurationTable, runTable, calibrationTable,
+		boundsTable, latencyTable, lossTable, burstTable, recoveryTable, resetTable, reconfigurationTable, runTable,
 	} {
 		if t := make(r); len(t.Rows) > 1 {
+			t.trim()
 			all = append(all, t)
 		}
 	}
 	return all
+}
+
+// trim drops the last column, which has remarks, where there are none.
+func (t *table) trim() {
+	last := len(t.Rows[0]) - 1
+	if slices.ContainsFunc(t.Rows[1:], func(row []string) bool { return row[last] != "" }) {
+		return
+	}
+	for i, row := range t.Rows {
+		t.Rows[i] = row[:last]
+	}
 }
 
 func boundsTable(r *procedure.Result) table {
@@ -73,11 +86,7 @@ func latencyTable(r *procedure.Result) table {
 	}
 	t.row(append(titles, "lost")...)
 	for _, at := range r.Latencies {
-		share := "given"
-		if at.Share > 0 {
-			share = percentText(at.Share)
-		}
-		cells := []string{at.Sizes.String(), rateText(at.Rate), share, fmt.Sprint(len(at.Means)), timeText(average(at.Means))}
+		cells := []string{at.Sizes.String(), rateText(at.Rate), percentText(at.Share), fmt.Sprint(len(at.Means)), timeText(average(at.Means))}
 		for _, q := range trial.Quantiles {
 			cells = append(cells, timeText(at.Latency.Quantile(q)))
 		}
@@ -189,15 +198,20 @@ func runTable(r *procedure.Result) table {
 	return t
 }
 
-func calibrationTable(r *procedure.Result) table {
+// testerTable has what the tester measured of itself for any of the results, once.
+func (r *Report) testerTable() table {
 	t := table{Title: "The tester itself"}
 	t.row("frames, bytes", "generator's ceiling", "link", "link's rate", "latency without a device: p50", "p99", "max")
-	for _, c := range r.Calibrations {
-		bias := []string{none, none, none}
-		if c.Bias != nil {
-			bias = []string{timeText(c.Bias.Quantile(0.5)), timeText(c.Bias.Quantile(0.99)), timeText(c.Bias.Quantile(1))}
+	for i := range r.Results {
+		for _, c := range r.Results[i].Calibrations {
+			row := []string{c.Sizes.String(), rateText(c.Ceiling), speedText(float64(c.LinkSpeed)), rateText(c.Sizes.LineRate(c.LinkSpeed)), none, none, none}
+			if c.Bias != nil {
+				row = append(row[:4], timeText(c.Bias.Quantile(0.5)), timeText(c.Bias.Quantile(0.99)), timeText(c.Bias.Quantile(1)))
+			}
+			if !slices.ContainsFunc(t.Rows, func(have []string) bool { return slices.Equal(have, row) }) {
+				t.Rows = append(t.Rows, row)
+			}
 		}
-		t.row(append([]string{c.Sizes.String(), rateText(c.Ceiling), speedText(float64(c.LinkSpeed)), rateText(c.Sizes.LineRate(c.LinkSpeed))}, bias...)...)
 	}
 	return t
 }
@@ -219,6 +233,7 @@ func headline(r *procedure.Result) string {
 		parts = append(parts, fmt.Sprintf("latency of %s bytes at %s: %s in the median, p99 %s", at.Sizes, rateText(at.Rate),
 			timeText(at.Latency.Quantile(0.5)), timeText(at.Latency.Quantile(0.99))))
 	}
+	parts = append(parts, lossHeadlines(r)...)
 	for _, b := range r.Bursts {
 		if b.Refused == "" && len(b.Lengths) > 0 {
 			parts = append(parts, fmt.Sprintf("%.0f frames of %s bytes back to back", b.Mean, b.Sizes))
@@ -245,6 +260,29 @@ func headline(r *procedure.Result) string {
 		text = strings.TrimSuffix("partial ("+r.Partial+"): "+text, ": ")
 	}
 	return text
+}
+
+// lossHeadlines say of every mix at which of the rates tried nothing was lost.
+func lossHeadlines(r *procedure.Result) (parts []string) {
+	best := make(map[string]float64)
+	var order []string
+	for _, at := range r.Losses {
+		name := at.Sizes.String()
+		if !slices.Contains(order, name) {
+			order = append(order, name)
+		}
+		if at.Loss == 0 && at.Refused == "" {
+			best[name] = max(best[name], at.Rate)
+		}
+	}
+	for _, name := range order {
+		if best[name] == 0 {
+			parts = append(parts, fmt.Sprintf("%s bytes lose at every rate", name))
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s bytes lose nothing at %s", name, rateText(best[name])))
+	}
+	return parts
 }
 
 // environmentTable is the environment block.
