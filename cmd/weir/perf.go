@@ -11,8 +11,9 @@ import (
 )
 
 type perfCommand struct {
-	Peers perfPeersCommand `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
-	Floor perfFloorCommand `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
+	Peers   perfPeersCommand   `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
+	Compare perfCompareCommand `cmd:"" help:"Put the figures of one report through those of another, with the interval that each ratio is known to."`
+	Floor   perfFloorCommand   `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
 }
 
 type perfPeersCommand struct {

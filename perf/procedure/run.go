@@ -60,11 +60,13 @@ func run(ctx context.Context, tester trial.Tester, common Common, result *Result
 	err := procedure(r)
 	switch {
 	case errors.Is(err, errEnded):
-		where := "after"
+		where := "before the first trial"
 		if n := len(result.Trials); n > 0 && result.Trials[n-1].Cut {
-			where = "in"
+			where = fmt.Sprintf("in trial %d", n)
+		} else if n > 0 {
+			where = fmt.Sprintf("after trial %d", n)
 		}
-		result.Partial = fmt.Sprintf("ended %s trial %d: %v", where, len(result.Trials), context.Cause(ctx))
+		result.Partial = fmt.Sprintf("ended %s: %v", where, context.Cause(ctx))
 		return result, nil
 	case err != nil:
 		result.Partial = fmt.Sprintf("failed in trial %d: %v", len(result.Trials)+1, err)

@@ -119,7 +119,7 @@ func latencyPlots(r *procedure.Result) (all []plot) {
 // nines is where a percentile is on the axis: 0.9 at 1, 0.99 at 2.
 func nines(share float64) float64 { return -math.Log10(1 - share) }
 
-// seriesPlots are the rates over time of trials where that matters: those of runs and soaks, and the first of what is done to
+// seriesPlots are the rates and the loss over time of trials where that matters: those of runs and soaks, and the first of what is done to
 // a device.
 func seriesPlots(r *procedure.Result) (all []plot) {
 	var shown []*trial.Record
@@ -138,15 +138,23 @@ func seriesPlots(r *procedure.Result) (all []plot) {
 		if len(t.Series) < 2 {
 			continue
 		}
-		sent, received := line{name: "sent", plain: true}, line{name: "of that received", plain: true}
+		sent, received, lost := line{name: "sent", plain: true}, line{name: "of that received", plain: true}, line{name: "lost", plain: true}
+		loses := false
 		for _, part := range t.Series {
 			seconds := part.Duration.Seconds()
 			middle := part.At.Seconds() + seconds/2
 			sent.points = append(sent.points, point{middle, float64(part.Sent) / seconds / 1e6})
 			received.points = append(received.points, point{middle, float64(part.Received) / seconds / 1e6})
+			gone := part.Sent - min(part.Sent, part.Received)
+			lost.points = append(lost.points, point{middle, 100 * float64(gone) / float64(max(1, part.Sent))})
+			loses = loses || gone > 0
 		}
 		title := fmt.Sprintf("Trial %d over time, %s bytes", t.Number, t.Trial.Sizes)
-		all = append(all, plot{title: title, x: axis{label: "s", zero: true}, y: axis{label: "Mpps", zero: true}, lines: []line{sent, received}})
+		x := axis{label: "s", zero: true}
+		all = append(all, plot{title: title, x: x, y: axis{label: "Mpps", zero: true}, lines: []line{sent, received}})
+		if loses { // which need not show between rates
+			all = append(all, plot{title: title + ": loss", x: x, y: axis{label: "loss, %", zero: true}, lines: []line{lost}})
+		}
 	}
 	return all
 }

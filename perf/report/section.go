@@ -90,7 +90,7 @@ func latencyTable(r *procedure.Result) table {
 		for _, q := range trial.Quantiles {
 			cells = append(cells, timeText(at.Latency.Quantile(q)))
 		}
-		t.row(append(cells, fmt.Sprintf("%d of %d", at.Lost, at.Sent))...)
+		t.row(append(cells, countText(at.Lost))...)
 	}
 	return t
 }
