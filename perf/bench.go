@@ -1,10 +1,13 @@
 package perf
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
 	"slices"
 	"time"
 
@@ -64,6 +67,7 @@ type Bench struct {
 	wireOut traffic.Port
 	wireIn  traffic.Port
 	ready   map[string]*instrument // for the device, by sizes
+	changed bool                   // Reconfigure has been there an odd number of times
 }
 
 // instrument is a sender and a receiver for a plan.
@@ -347,6 +351,42 @@ func (b *Bench) Ports() (list []environment.Port, err error) {
 	read(&b.out, "sends")
 	read(&b.in, "receives")
 	return list, err
+}
+
+// Reconfigure makes a change to weir while it runs, a reload by which a table comes or goes, and waits until it is in force.
+func (b *Bench) Reconfigure(ctx context.Context) error {
+	if b.options.Device != Weir {
+		return fmt.Errorf("reconfigure: %s cannot, %s can", b.options.Device, Weir)
+	}
+	text := b.bed.configuration(&b.peers.Load)
+	if b.changed = !b.changed; b.changed {
+		text += "  changed: {id: 200, routes: [{to: 203.0.113.0/24, via: " + sinkAddress.String() + "}]}\n"
+	}
+	if err := os.WriteFile(b.device.config, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("reconfigure: %w", err)
+	}
+	command := exec.CommandContext(ctx, b.peers.Binary, "reload", "--control", b.device.control)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("reconfigure: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// Restart takes the device out and puts it in again.
+func (b *Bench) Restart(ctx context.Context) error {
+	if b.device == nil {
+		return errors.New("restart: a wire cannot")
+	}
+	err := b.device.stop()
+	b.device = nil
+	if err != nil {
+		return fmt.Errorf("restart: %w", err)
+	}
+	try := b.bed.try
+	b.bed.try = func(context.Context) (sent, received uint64, err error) { return 1, 1, nil } // a trial is under way
+	defer func() { b.bed.try = try }()
+	b.device, err = b.bed.start(ctx, b.options.Device, &b.peers)
+	return err
 }
 
 // Addresses are the MAC addresses between which packets go.

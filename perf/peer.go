@@ -44,6 +44,8 @@ type running struct {
 	worker  []int        // threads
 	napi    []int        // threads
 	stops   []func() error
+
+	config, control string // of weir: files
 }
 
 // start puts a peer into the router's place, and sees that it forwards.
@@ -187,8 +189,9 @@ func (r *running) weirCommand(o *PeersOptions, load *Load) ([]string, error) {
 	if err := os.WriteFile(filepath.Join(dir, routesFile), load.routes(sinkAddress), 0o600); err != nil {
 		return nil, fmt.Errorf("write routes: %w", err)
 	}
+	r.config, r.control = config, filepath.Join(dir, "control.sock")
 	return []string{
-		o.Binary, "run", "-c", config, "--control", filepath.Join(dir, "control.sock"), "--state-dir", dir,
+		o.Binary, "run", "-c", config, "--control", r.control, "--state-dir", dir,
 		"--idle-spin", o.IdleSpin.String(),
 	}, nil
 }

@@ -310,3 +310,56 @@ func parseChoice(text string) (zipf float64, err error) {
 	}
 	return 0, fmt.Errorf("choice %q: expected uniform, zipf, or zipf:EXPONENT up to 4", text)
 }
+
+// String is the stream as ParseStream reads it, but for prefixes, which are a number.
+func (s *Stream) String() string {
+	words := []string{}
+	if s.Name != "" {
+		words = append(words, "name="+s.Name)
+	}
+	words = append(words, "from="+s.From.String())
+	if s.Prefixes != nil {
+		words = append(words, fmt.Sprintf("to %d prefixes", len(s.Prefixes)))
+	} else {
+		words = append(words, "to="+s.To.String())
+	}
+	proto := map[uint8]string{udp: "udp", tcp: "tcp", icmp: "icmp", icmpv6: "icmp"}[s.Proto]
+	words = append(words, "proto="+proto)
+	if proto != "icmp" {
+		words = append(words, "sport="+portsText(s.SrcPort), "dport="+portsText(s.DstPort))
+	}
+	words = append(words, fmt.Sprintf("flows=%d", s.Flows))
+	if s.Zipf > 0 {
+		words = append(words, fmt.Sprintf("choice=zipf:%g", s.Zipf))
+	}
+	if s.Weight != 1 {
+		words = append(words, fmt.Sprintf("weight=%d", s.Weight))
+	}
+	if s.DSCP > 0 {
+		words = append(words, fmt.Sprintf("dscp=%d", s.DSCP))
+	}
+	if s.VLAN > 0 {
+		words = append(words, fmt.Sprintf("vlan=%d", s.VLAN))
+	}
+	return strings.Join(words, " ")
+}
+
+// String is the range as ParseStream reads it.
+func (r Range) String() string {
+	for bits := range r.First.BitLen() {
+		if p := netip.PrefixFrom(r.First, bits); p.Masked() == p && last(p) == r.Last {
+			return p.String()
+		}
+	}
+	if r.First == r.Last {
+		return r.First.String()
+	}
+	return r.First.String() + "-" + r.Last.String()
+}
+
+func portsText(r [2]uint16) string {
+	if r[0] == r[1] {
+		return strconv.Itoa(int(r[0]))
+	}
+	return fmt.Sprintf("%d-%d", r[0], r[1])
+}

@@ -58,8 +58,9 @@ const Shortfall = 0.005
 
 // Record is a trial that was made.
 type Record struct {
-	Number  int    `json:"number"` // from 1, in the order in which they were made
-	Step    string `json:"step"`   // of the procedure
+	Number  int    `json:"number"`         // from 1, in the order in which they were made
+	Step    string `json:"step"`           // of the procedure
+	Void    string `json:"void,omitempty"` // why the trial does not count and was made again
 	Trial   Trial  `json:"trial"`
 	Outcome `json:"outcome"`
 }
