@@ -166,6 +166,9 @@ func (r *runner) trial(step string, t trial.Trial, thin bool) (*trial.Record, er
 	if r.ctx.Err() != nil {
 		return nil, errEnded
 	}
+	if t.Length() <= 0 {
+		return nil, fmt.Errorf("trial of %v: must be longer", t.Length())
+	}
 	t.Traffic, t.Drain, t.Settle = r.common.Traffic, r.drain(), r.settle()
 	number := len(r.result.Trials) + 1
 	p := Progress{Procedure: r.result.Procedure, Step: step, Trial: t, Number: number, Left: max(r.left, t.Whole())}

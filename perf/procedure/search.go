@@ -26,6 +26,9 @@ type search struct {
 
 // newSearch has the loads between those with which a trial shows something, and the highest that can be offered.
 func (r *runner) newSearch(sizes trial.Sizes, goals []Goal, lowest float64) (*search, error) {
+	if !(lowest >= 0) {
+		return nil, fmt.Errorf("lowest rate %v: must not be less than 0", lowest)
+	}
 	c, err := r.calibration(sizes)
 	if err != nil {
 		return nil, err
@@ -33,7 +36,7 @@ func (r *runner) newSearch(sizes trial.Sizes, goals []Goal, lowest float64) (*se
 	s := &search{r: r, sizes: sizes, goals: goals, loads: make(map[float64][]trial.Record)}
 	most, _ := highest(c)
 	s.max = math.Floor(most)
-	s.min = math.Ceil(lowest)
+	s.min = lowest
 	if s.min == 0 {
 		const frames = 10 // in the shortest trial
 		shortest := slices.MinFunc(goals, func(a, b Goal) int { return int(a.Initial - b.Initial) }).Initial
@@ -50,8 +53,8 @@ func (s *search) run() error {
 	err := s.reach()
 	for i := range s.goals {
 		b := s.bounds(&s.goals[i])
-		if err != nil {
-			b.Regular, b.Refused = false, "the search did not end"
+		if err != nil && !b.Regular {
+			b.Refused = "the search did not end"
 		}
 		if b.Refused != "" {
 			s.r.refuse(s.sizes, s.goals[i].Name+": "+b.Refused)

@@ -220,3 +220,22 @@ func TestWrite(t *testing.T) {
 		t.Errorf("into no directory: %v", err)
 	}
 }
+
+// FuzzRead has files that no program of ours wrote: what is read can be put beside itself.
+func FuzzRead(f *testing.F) {
+	text, err := os.ReadFile(filepath.Join("testdata", "schema.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"schema": 1, "results": [{"runs": [{}], "latencies": [{"latency": null}]}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := Read(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		if err := Compare(r, r).WriteText(io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
+}
