@@ -58,13 +58,16 @@ func TestPages(t *testing.T) {
 func TestHTMLStandsAlone(t *testing.T) {
 	r := sample(t, 1)
 	r.Title = `<script>alert("x")</script>`
+	for i := range r.Results[0].Bounds {
+		r.Results[0].Bounds[i].Goal.Name = "R&D </svg><script>"
+	}
 	text := string(written(t, r.WriteHTML))
 	for _, bad := range []string{"<script", "http:", "https:", "src=", "url(", "@import", "<link", "<img", "ZgotmplZ"} {
 		if strings.Contains(text, bad) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	for _, want := range []string{"prefers-color-scheme: dark", "@media print", "UDP over IPv4 | &lt;uniform&gt;", "&lt;script&gt;"} {
+	for _, want := range []string{"prefers-color-scheme: dark", "@media print", "UDP over IPv4 | &lt;uniform&gt;", "&lt;script&gt;", "R&amp;D &lt;/svg&gt;"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q", want)
 		}
