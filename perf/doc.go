@@ -14,6 +14,9 @@
 // paced. The counter is an XDP program that drops what it counts. Everything that the router's packets cost, receive
 // path included, is done by threads on core 1 which are timed: the router's worker, and the NAPI threads of its ports.
 //
+// What a router does by itself is measured by the procedures of perf/procedure, over any trial.Tester, and shown by
+// perf/report.
+//
 // What to beware of:
 //   - Absolute figures of a virtual machine drift by a factor of two. Only ratios of one round mean anything, and only
 //     the median of several rounds, with its range.

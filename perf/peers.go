@@ -53,7 +53,7 @@ func (o *PeersOptions) complete() error {
 			return p == Plain && o.Load.empty() || p == Testpmd && err != nil
 		})
 	}
-	if o.Sizes == nil {
+	if len(o.Sizes) == 0 {
 		o.Sizes = trial.Sizes{trial.SizeMin}
 	}
 	if o.GeneratorCPU == 0 && o.RouterCPU == 0 {

@@ -47,6 +47,7 @@ type runner struct {
 	common Common
 	result *Result
 	left   time.Duration // that what is still to be done will take, as far as is known
+	behind time.Duration // the part of it that comes when the search that is running has ended
 }
 
 // run does what all procedures have around them.

@@ -175,12 +175,15 @@ func (s *search) try(g *Goal, load float64) error {
 	return nil
 }
 
-// estimate is how long the search may still take: for every goal the halvings that are left of the interval known, or of ten
-// where there is none, with as many trials each as it takes to classify a load that has no loss.
-func (s *search) estimate(now *Goal) (left time.Duration) {
+// halvingsGuess is how many a search has that knows nothing yet.
+const halvingsGuess = 10
+
+// estimate is how long it may still take: for every goal the halvings that are left of the interval known, and what is behind.
+func (s *search) estimate(now *Goal) time.Duration {
+	left := s.r.behind
 	for i := range s.goals {
 		g := &s.goals[i]
-		halvings := 10.0
+		halvings := float64(halvingsGuess)
 		if lower, upper := s.relevant(g); lower == s.max || upper == s.min {
 			halvings = 0
 		} else if lower != 0 && upper != 0 {
@@ -189,10 +192,15 @@ func (s *search) estimate(now *Goal) (left time.Duration) {
 		if g.Name == now.Name {
 			halvings = max(1, halvings)
 		}
-		trials := math.Ceil((1 - g.ExceedRatio) * float64(g.Sum) / float64(g.Final))
-		left += time.Duration(halvings * trials * float64(s.r.whole(g.Final)))
+		left += s.r.loads(g, halvings)
 	}
 	return left
+}
+
+// loads is how long it takes to try some, with as many trials each as classify one without loss.
+func (r *runner) loads(g *Goal, n float64) time.Duration {
+	trials := math.Ceil((1 - g.ExceedRatio) * float64(g.Sum) / float64(g.Final))
+	return time.Duration(n * trials * float64(r.whole(g.Final)))
 }
 
 // bounds are what the trials say of a goal.
