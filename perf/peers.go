@@ -57,7 +57,7 @@ func (o *PeersOptions) complete() error {
 			return p == Plain && o.Load.empty() || p == Testpmd && err != nil || p == Marked && (o.Load.Marks == 0 || nftErr != nil)
 		})
 	}
-	if o.Sizes == nil {
+	if len(o.Sizes) == 0 {
 		o.Sizes = trial.Sizes{trial.SizeMin}
 	}
 	if o.GeneratorCPU == 0 && o.RouterCPU == 0 {

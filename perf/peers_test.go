@@ -86,6 +86,7 @@ func TestPeersOptions(t *testing.T) {
 		{PeersOptions{Window: time.Millisecond}, "window"},
 		{PeersOptions{Peers: []Peer{"vpp"}}, "vpp"},
 		{PeersOptions{Ports: 1 << 16}, "ports"},
+		{PeersOptions{Sizes: trial.Sizes{64, 1519}}, "frame size 1519: must be at most 1518"},
 	} {
 		if _, err := Peers(t.Context(), c.o); err == nil || !strings.Contains(err.Error(), c.part) {
 			t.Errorf("%+v: %v", c.o, err)

@@ -42,6 +42,7 @@ func Latency(ctx context.Context, tester trial.Tester, o LatencyOptions) (*Resul
 		r.deviateIf(true, "takes the latency of every frame, where RFC 2544 section 26.2 takes that of one frame in each trial")
 		r.parameter("trials", "%d of %v at each rate", o.Repeats, o.Duration)
 		for i, sizes := range r.common.Sizes {
+			r.behind = time.Duration((len(r.common.Sizes)-i)*len(o.Shares)*o.Repeats) * r.whole(o.Duration)
 			rate, refused, err := r.base(sizes, o.Rates, &o.Search)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"weir/perf/trial"
 )
@@ -54,7 +55,11 @@ func checkGoals(goals []Goal) error {
 
 // searchAll searches for the goals with each of the sizes.
 func (r *runner) searchAll(goals []Goal, lowest float64) error {
-	for _, sizes := range r.common.Sizes {
+	for i, sizes := range r.common.Sizes {
+		r.behind = 0
+		for j := range goals {
+			r.behind += time.Duration(len(r.common.Sizes)-i-1) * r.loads(&goals[j], halvingsGuess)
+		}
 		s, err := r.newSearch(sizes, goals, lowest)
 		if err != nil {
 			return err

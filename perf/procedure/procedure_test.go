@@ -356,3 +356,53 @@ func TestResultJSON(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestBadOptions has what no procedure can do.
+func TestBadOptions(t *testing.T) {
+	d := newDevice(1, carries(1e6))
+	ctx, c, rates := t.Context(), quick(), []float64{1e5}
+	nothing := Change{Name: "nothing", Do: func(context.Context) error { return nil }}
+	for part, procedure := range map[string]func() (*Result, error){
+		"trial of -1s: must be longer": func() (*Result, error) {
+			return Run(ctx, d, RunOptions{Common: c, Rates: rates, Duration: -time.Second})
+		},
+		"lowest rate -1: must not be less": func() (*Result, error) { return Throughput(ctx, d, ThroughputOptions{Common: c, Lowest: -1}) },
+		"lowest rate 9000000 of 64 bytes":  func() (*Result, error) { return Throughput(ctx, d, ThroughputOptions{Common: c, Lowest: 9e6}) },
+		"width 2: must be more than 0":     func() (*Result, error) { return Throughput(ctx, d, ThroughputOptions{Common: c, Width: 2}) },
+		"trial durations 2s to 1s": func() (*Result, error) {
+			return Imix(ctx, d, ThroughputOptions{Common: c, Initial: 2 * time.Second, Final: time.Second})
+		},
+		"no goals": func() (*Result, error) { return MLRsearch(ctx, d, MLRsearchOptions{Common: c, Goals: []Goal{}}) },
+		"share 1.5 of the throughput": func() (*Result, error) {
+			return Latency(ctx, d, LatencyOptions{Common: c, Rates: rates, Shares: []float64{1.5}})
+		},
+		"latency: -1 repeats": func() (*Result, error) { return Latency(ctx, d, LatencyOptions{Common: c, Rates: rates, Repeats: -1}) },
+		"-1 tests of bursts": func() (*Result, error) {
+			return BackToBack(ctx, d, BackToBackOptions{Common: c, Throughputs: rates, Tests: -1})
+		},
+		"recovery: -1 repeats": func() (*Result, error) {
+			return Recovery(ctx, d, RecoveryOptions{Common: c, Throughputs: rates, Repeats: -1})
+		},
+		"overload of -1s": func() (*Result, error) {
+			return Recovery(ctx, d, RecoveryOptions{Common: c, Throughputs: rates, Overload: -time.Second})
+		},
+		"reset: -1 repeats": func() (*Result, error) {
+			return Reset(ctx, d, ResetOptions{Common: c, Rates: rates, Reset: nothing, Repeats: -1})
+		},
+		"-1s before": func() (*Result, error) {
+			return Reset(ctx, d, ResetOptions{Common: c, Rates: rates, Reset: nothing, Before: -time.Second})
+		},
+		"reconf: -1 repeats": func() (*Result, error) {
+			return Reconfiguration(ctx, d, ReconfigurationOptions{Common: c, Rates: rates, Change: nothing, Repeats: -1})
+		},
+		"no change to make": func() (*Result, error) {
+			return Reconfiguration(ctx, d, ReconfigurationOptions{Common: c, Rates: rates})
+		},
+		"2 throughputs for 1 frame sizes":      func() (*Result, error) { return Latency(ctx, d, LatencyOptions{Common: c, Rates: []float64{1, 2}}) },
+		"run: rate 100000000 of 64 bytes is a": func() (*Result, error) { return Run(ctx, d, RunOptions{Common: c, Rates: []float64{1e8}}) },
+	} {
+		if r, err := procedure(); err == nil || !strings.Contains(err.Error(), part) || r == nil || len(r.Trials) > 0 {
+			t.Errorf("%s: %v", part, err)
+		}
+	}
+}

@@ -28,8 +28,12 @@ func Reconfiguration(ctx context.Context, tester trial.Tester, o Reconfiguration
 		if err := o.Change.check(); err != nil {
 			return err
 		}
+		if o.Repeats < 1 {
+			return fmt.Errorf("%d repeats: must be at least 1", o.Repeats)
+		}
 		r.parameter("change", "%s, in the middle of trials of %v", o.Change.Name, o.Duration)
-		for _, sizes := range r.common.Sizes {
+		for i, sizes := range r.common.Sizes {
+			r.behind = time.Duration((len(r.common.Sizes)-i)*o.Repeats) * r.whole(o.Duration)
 			rate, refused, err := r.base(sizes, o.Rates, &o.Search)
 			if err != nil {
 				return err

@@ -30,10 +30,14 @@ func Recovery(ctx context.Context, tester trial.Tester, o RecoveryOptions) (*Res
 		if o.Repeats < 1 {
 			return fmt.Errorf("%d repeats: must be at least 1", o.Repeats)
 		}
+		if o.Overload <= 0 || o.After <= 0 {
+			return fmt.Errorf("overload of %v and %v after it: must be more than 0", o.Overload, o.After)
+		}
 		r.allSizes()
 		r.shorter("overloads", o.Overload, time.Minute, "RFC 2544 section 26.5")
 		r.parameter("trials", "%d of %v at 110 %% of the throughput, then %v at half of that", o.Repeats, o.Overload, o.After)
-		for _, sizes := range r.common.Sizes {
+		for i, sizes := range r.common.Sizes {
+			r.behind = time.Duration((len(r.common.Sizes)-i)*o.Repeats) * r.whole(o.Overload+o.After)
 			throughput, refused, err := r.base(sizes, o.Throughputs, &o.Search)
 			if err != nil {
 				return err
@@ -137,8 +141,15 @@ func Reset(ctx context.Context, tester trial.Tester, o ResetOptions) (*Result, e
 		if err := o.Reset.check(); err != nil {
 			return err
 		}
+		if o.Repeats < 1 {
+			return fmt.Errorf("%d repeats: must be at least 1", o.Repeats)
+		}
+		if o.Before <= 0 || o.After <= 0 {
+			return fmt.Errorf("%v before and %v after the reset: must be more than 0", o.Before, o.After)
+		}
 		r.parameter("reset", "%s, %v after the first frame", o.Reset.Name, o.Before)
-		for _, sizes := range r.common.Sizes {
+		for i, sizes := range r.common.Sizes {
+			r.behind = time.Duration((len(r.common.Sizes)-i)*o.Repeats) * r.whole(o.Before+o.After)
 			rate, refused, err := r.base(sizes, o.Rates, &o.Search)
 			if err != nil {
 				return err

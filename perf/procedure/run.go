@@ -47,6 +47,7 @@ type runner struct {
 	common Common
 	result *Result
 	left   time.Duration // that what is still to be done will take, as far as is known
+	behind time.Duration // the part of it that comes when the search that is running has ended
 }
 
 // run does what all procedures have around them.
@@ -165,6 +166,9 @@ func (r *runner) check(sizes trial.Sizes, rate float64) error {
 func (r *runner) trial(step string, t trial.Trial, thin bool) (*trial.Record, error) {
 	if r.ctx.Err() != nil {
 		return nil, errEnded
+	}
+	if t.Length() <= 0 {
+		return nil, fmt.Errorf("trial of %v: must be longer", t.Length())
 	}
 	t.Traffic, t.Drain, t.Settle = r.common.Traffic, r.drain(), r.settle()
 	number := len(r.result.Trials) + 1

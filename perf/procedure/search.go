@@ -26,6 +26,9 @@ type search struct {
 
 // newSearch has the loads between those with which a trial shows something, and the highest that can be offered.
 func (r *runner) newSearch(sizes trial.Sizes, goals []Goal, lowest float64) (*search, error) {
+	if !(lowest >= 0) {
+		return nil, fmt.Errorf("lowest rate %v: must not be less than 0", lowest)
+	}
 	c, err := r.calibration(sizes)
 	if err != nil {
 		return nil, err
@@ -33,7 +36,7 @@ func (r *runner) newSearch(sizes trial.Sizes, goals []Goal, lowest float64) (*se
 	s := &search{r: r, sizes: sizes, goals: goals, loads: make(map[float64][]trial.Record)}
 	most, _ := highest(c)
 	s.max = math.Floor(most)
-	s.min = math.Ceil(lowest)
+	s.min = lowest
 	if s.min == 0 {
 		const frames = 10 // in the shortest trial
 		shortest := slices.MinFunc(goals, func(a, b Goal) int { return int(a.Initial - b.Initial) }).Initial
@@ -50,8 +53,8 @@ func (s *search) run() error {
 	err := s.reach()
 	for i := range s.goals {
 		b := s.bounds(&s.goals[i])
-		if err != nil {
-			b.Regular, b.Refused = false, "the search did not end"
+		if err != nil && !b.Regular {
+			b.Refused = "the search did not end"
 		}
 		if b.Refused != "" {
 			s.r.refuse(s.sizes, s.goals[i].Name+": "+b.Refused)
@@ -172,12 +175,15 @@ func (s *search) try(g *Goal, load float64) error {
 	return nil
 }
 
-// estimate is how long the search may still take: for every goal the halvings that are left of the interval known, or of ten
-// where there is none, with as many trials each as it takes to classify a load that has no loss.
-func (s *search) estimate(now *Goal) (left time.Duration) {
+// halvingsGuess is how many a search has that knows nothing yet.
+const halvingsGuess = 10
+
+// estimate is how long it may still take: for every goal the halvings that are left of the interval known, and what is behind.
+func (s *search) estimate(now *Goal) time.Duration {
+	left := s.r.behind
 	for i := range s.goals {
 		g := &s.goals[i]
-		halvings := 10.0
+		halvings := float64(halvingsGuess)
 		if lower, upper := s.relevant(g); lower == s.max || upper == s.min {
 			halvings = 0
 		} else if lower != 0 && upper != 0 {
@@ -186,10 +192,15 @@ func (s *search) estimate(now *Goal) (left time.Duration) {
 		if g.Name == now.Name {
 			halvings = max(1, halvings)
 		}
-		trials := math.Ceil((1 - g.ExceedRatio) * float64(g.Sum) / float64(g.Final))
-		left += time.Duration(halvings * trials * float64(s.r.whole(g.Final)))
+		left += s.r.loads(g, halvings)
 	}
 	return left
+}
+
+// loads is how long it takes to try some, with as many trials each as classify one without loss.
+func (r *runner) loads(g *Goal, n float64) time.Duration {
+	trials := math.Ceil((1 - g.ExceedRatio) * float64(g.Sum) / float64(g.Final))
+	return time.Duration(n * trials * float64(r.whole(g.Final)))
 }
 
 // bounds are what the trials say of a goal.

@@ -349,4 +349,13 @@ func TestProgress(t *testing.T) {
 	if last > time.Minute {
 		t.Errorf("%v left at the end", last)
 	}
+	// What comes behind a search is part of what is left.
+	l := LatencyOptions{Common: quick()}
+	first := time.Duration(0)
+	l.Progress = func(p Progress) { first = max(first, p.Left) }
+	d := newDevice(1, carries(1e6))
+	d.shape = timed
+	if _, err := Latency(t.Context(), d, l); err != nil || first < 20*2*time.Minute+10*time.Minute {
+		t.Errorf("%v, %v left at the beginning", err, first)
+	}
 }

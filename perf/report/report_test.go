@@ -58,13 +58,16 @@ func TestPages(t *testing.T) {
 func TestHTMLStandsAlone(t *testing.T) {
 	r := sample(t, 1)
 	r.Title = `<script>alert("x")</script>`
+	for i := range r.Results[0].Bounds {
+		r.Results[0].Bounds[i].Goal.Name = "R&D </svg><script>"
+	}
 	text := string(written(t, r.WriteHTML))
 	for _, bad := range []string{"<script", "http:", "https:", "src=", "url(", "@import", "<link", "<img", "ZgotmplZ"} {
 		if strings.Contains(text, bad) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	for _, want := range []string{"prefers-color-scheme: dark", "@media print", "UDP over IPv4 | &lt;uniform&gt;", "&lt;script&gt;"} {
+	for _, want := range []string{"prefers-color-scheme: dark", "@media print", "UDP over IPv4 | &lt;uniform&gt;", "&lt;script&gt;", "R&amp;D &lt;/svg&gt;"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q", want)
 		}
@@ -219,4 +222,23 @@ func TestWrite(t *testing.T) {
 	if err := r.Write("/dev/null", "x"); err == nil || !strings.HasPrefix(err.Error(), "write report: ") {
 		t.Errorf("into no directory: %v", err)
 	}
+}
+
+// FuzzRead has files that no program of ours wrote: what is read can be put beside itself.
+func FuzzRead(f *testing.F) {
+	text, err := os.ReadFile(filepath.Join("testdata", "schema.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"schema": 1, "results": [{"runs": [{}], "latencies": [{"latency": null}]}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := Read(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		if err := Compare(r, r).WriteText(io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
 }

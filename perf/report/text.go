@@ -35,7 +35,7 @@ func bitsText(rate float64, sizes trial.Sizes) string {
 func speedText(bits float64) string {
 	switch {
 	case bits <= 0:
-		return "not known"
+		return "speed not known"
 	case bits >= 1e9:
 		return fmt.Sprintf("%.4g Gbit/s", bits/1e9)
 	}

@@ -31,6 +31,9 @@ func parseGenome(text string) (Sizes, error) {
 			return nil, fmt.Errorf("genome %q: %w", text, err)
 		}
 	}
+	if sequence == "" {
+		return nil, fmt.Errorf("genome %q: has no letters", text)
+	}
 	var sizes Sizes
 	for at := 0; at < len(sequence); {
 		from := at

@@ -26,6 +26,7 @@ func TestGenome(t *testing.T) {
 		}
 	}
 	for text, part := range map[string]string{
+		",A=70":    "has no letters",
 		"ak":       `"k" is no size`,
 		"aA":       `"A" is no size`,
 		"a3":       "ends with a number",
