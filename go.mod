@@ -3,6 +3,7 @@ module weir
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/asavie/xdp v0.3.3
 	github.com/chromedp/cdproto v0.0.0-20260321001828-e3e3800016bc
