@@ -58,6 +58,7 @@ type Router struct {
 	captures  []*capture
 	started   int64     // monotonic, ns, when the workers began; 0: not yet
 	past      Traffic   // of queues that are closed
+	pastLost  uint64    // of them: see Lost
 	refitted  time.Time // when a refit last looked
 	misfit    bool      // a netdev may not be as the running setup takes it to be: refit looks
 	trouble   []string  // what went wrong after the point of no return; State shows it

@@ -195,7 +195,7 @@ func (s *settings) forget(pick func(setting) bool) error {
 	return s.save()
 }
 
-// undo changes back those that pick selects, the latest first.
+// undo changes back those that pick selects, the latest first. What cannot be is in the error, and stays on the list.
 func (s *settings) undo(pick func(setting) bool) (err error) {
 	kept := s.list[:0:0]
 	for i := len(s.list) - 1; i >= 0; i-- {
@@ -204,7 +204,10 @@ func (s *settings) undo(pick func(setting) bool) (err error) {
 			kept = append(kept, t)
 			continue
 		}
-		err = errors.Join(err, t.undo())
+		if e := t.undo(); e != nil { // it stays on the list, for the next one to try
+			err = errors.Join(err, e)
+			kept = append(kept, t)
+		}
 	}
 	slices.Reverse(kept)
 	s.list = kept

@@ -129,6 +129,17 @@ func TestSettingsUndo(t *testing.T) {
 			t.Errorf("left: %v", s.list)
 		}
 
+		// What cannot be undone is told, and tried again.
+		mtu := setting{Kind: settingMTU, Port: link.Attrs().Name, Ifindex: link.Attrs().Index, Value: "1400", Was: "much"}
+		need(t, s.add(mtu, func() error { return nil }))
+		if err := s.undoAll(); err == nil || len(s.list) != 1 {
+			t.Errorf("undo of nonsense: %v, left: %v", err, s.list)
+		}
+		if after, err := openSettings(dir); err == nil || after == nil || len(after.list) != 1 {
+			t.Errorf("the next start undoes nonsense: %v", err)
+		}
+		need(t, s.forget(func(setting) bool { return true }))
+
 		// A file that cannot be read is told, and does not keep the router from starting.
 		need(t, os.WriteFile(s.path, []byte("{"), 0o600))
 		if s, err := openSettings(dir); s == nil || err == nil {

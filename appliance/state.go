@@ -22,6 +22,7 @@ type State struct {
 	Neighbors  []NeighborState `json:"neighbors"`
 	Totals     Totals          `json:"totals"`
 	Trouble    []string        `json:"trouble,omitempty"` // what went wrong and could not be undone: DEGRADED
+	Notices    []string        `json:"notices,omitempty"` // of the configuration: what is to be known, and is no trouble
 
 	KernelRoutes  *KernelRoutesState  `json:"kernel_routes,omitempty"`
 	RunTimeRoutes *RunTimeRoutesState `json:"run_time_routes,omitempty"`
@@ -114,6 +115,7 @@ type NeighborState struct {
 // retire keeps the counters of a queue that is about to be closed.
 func (r *Router) retire(q *rings.Queue) {
 	r.past.add(traffic(q.Stats()))
+	r.pastLost += kernelLost(q)
 }
 
 func traffic(s rings.QueueStats) Traffic {

@@ -10,14 +10,20 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // Call runs a command over the control socket at path. The error is about the connection; what the command has to
 // say, refusals included, is its output and status.
 func Call(ctx context.Context, path string, args ...string) (output []byte, status int, err error) {
+	return CallWith(ctx, path, nil, args...)
+}
+
+// CallWith is Call for a command that takes standard input; nil is none.
+func CallWith(ctx context.Context, path string, stdin io.Reader, args ...string) (output []byte, status int, err error) {
 	var b bytes.Buffer
-	last, status, err := exchange(ctx, path, args, nil, &b, func(c *net.UnixConn) { c.SetDeadline(time.Now()) })
+	last, status, err := exchange(ctx, path, stdin, args, &b, func(c *net.UnixConn) { c.SetDeadline(time.Now()) })
 	return append(b.Bytes(), last...), status, err
 }
 
@@ -27,24 +33,18 @@ const endPatience = 10 * time.Second
 // Stream runs a command that answers bit by bit. What it sends goes to w as it comes; its last words are the output. When
 // ctx ends, the command is told to end, and Stream returns when it has.
 func Stream(ctx context.Context, path string, w io.Writer, args ...string) (output []byte, status int, err error) {
-	return exchange(ctx, path, args, nil, w, endWriting)
-}
-
-// Feed runs a command that takes input, which is read from in to its end. When ctx ends, so does the input for the command. in
-// may be read from even after Feed has returned, once.
-func Feed(ctx context.Context, path string, in io.Reader, w io.Writer, args ...string) (output []byte, status int, err error) {
-	return exchange(ctx, path, args, in, w, endWriting)
-}
-
-// endWriting tells a command that there comes no more, which it ends with.
-func endWriting(c *net.UnixConn) {
-	c.SetReadDeadline(time.Now().Add(endPatience))
-	c.CloseWrite()
+	return exchange(ctx, path, nil, args, w, func(c *net.UnixConn) {
+		c.SetReadDeadline(time.Now().Add(endPatience))
+		c.CloseWrite()
+	})
 }
 
 // exchange sends a command and takes its answer. When ctx ends, stop is called.
-func exchange(ctx context.Context, path string, args []string, in io.Reader, w io.Writer, stop func(*net.UnixConn)) (output []byte, status int, err error) {
+func exchange(ctx context.Context, path string, stdin io.Reader, args []string, w io.Writer, stop func(*net.UnixConn)) (output []byte, status int, err error) {
 	line := strings.Join(args, " ")
+	if stdin != nil {
+		line = bodyMark + line
+	}
 	if strings.ContainsAny(line, "\r\n") || len(line) >= requestMax {
 		return nil, StatusBadCommand, errors.New("call: a command is one line")
 	}
@@ -54,14 +54,21 @@ func exchange(ctx context.Context, path string, args []string, in io.Reader, w i
 		return nil, StatusRefused, fmt.Errorf("call: %w", err)
 	}
 	defer connection.Close()
+	var unread atomic.Pointer[error] // why stdin could not be read to its end
+	defer func() {
+		if e := unread.Load(); e != nil {
+			err = *e
+		}
+	}()
 	if _, err := io.WriteString(connection, line+"\n"); err != nil {
 		return nil, StatusRefused, fmt.Errorf("call: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { stop(connection.(*net.UnixConn)) })()
-	if in != nil {
-		go func() { // an error is one of the command's end, which says more
-			if _, err := io.Copy(connection, in); err == nil {
-				connection.(*net.UnixConn).CloseWrite()
+	if stdin != nil {
+		go func() { // beside the answer, which may come before all of it is sent
+			if err := sendBody(connection, stdin); err != nil {
+				unread.Store(&err)
+				connection.Close()
 			}
 		}()
 	}

@@ -3,39 +3,31 @@ package mgmt
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
 
 // The control socket carries one command a connection:
 //
-//	request   the command's words on one line, with `| json` at its end where JSON is wanted
+//	request   the command's words on one line, with `| json` at its end where JSON is wanted (and the other filters of pipe.go)
+//	          a line that begins with `< ` brings standard input along, in chunks as below: the one of length 0 ends it
 //	answer    STATUS LENGTH on one line, then LENGTH bytes of output
 //
-// A command that takes input has it follow the request, up to where the client closes its side of the connection.
-//
 // A command that answers bit by bit sends any number of chunks before that, each `+ LENGTH` on one line and LENGTH bytes, at
-// most 64 KiB. A client that closes its side of the connection, or goes away, ends it, unless it takes input.
+// most 64 KiB. A client that closes its side of the connection, or goes away, ends it.
 //
 // The socket's mode lets its owner alone connect.
-
-// Exit statuses of a command, as an SSH exec of it has.
-const (
-	StatusOK         = 0
-	StatusRefused    = 1 // the command could not do what it was asked; the output says why
-	StatusBadCommand = 2 // there is no such command, or not with such arguments
-)
 
 const (
 	requestMax      = 64 << 10 // bytes of a request line
@@ -44,32 +36,6 @@ const (
 	requestDeadline = 10 * time.Second
 	answerDeadline  = 30 * time.Second // for the client to take the output, not for the command to run
 )
-
-// Command is a node of the command tree: a command that runs, or a word that others begin with, or both.
-type Command struct {
-	Name     string
-	Help     string // a line for people, in lower case
-	Commands []*Command
-
-	// Run carries the command out. The arguments are the words behind the command's own. With asJSON, a value that
-	// is not a string is marshaled; a string is the output as it is. An error is the output of a refusal, and a
-	// *UsageError that of a bad command.
-	Run func(ctx context.Context, args []string, asJSON bool) (output any, err error)
-
-	// Stream is there instead of Run where a command answers bit by bit, through w. The context ends when the client is
-	// gone or wants no more; the output is the command's last words. Writing fails when the client takes nothing for half a
-	// minute.
-	Stream func(ctx context.Context, args []string, asJSON bool, w io.Writer) (output any, err error)
-
-	// Feed is there instead of Run where a command takes input. It reads that to its end, as long as the server runs, and may
-	// answer meanwhile through w, as Stream does.
-	Feed func(ctx context.Context, args []string, asJSON bool, in io.Reader, w io.Writer) (output any, err error)
-}
-
-// UsageError says that a command was not given what it takes.
-type UsageError struct{ Message string }
-
-func (e *UsageError) Error() string { return e.Message }
 
 // Serve answers commands on a socket that Listen made until ctx ends, and then waits for the commands that run.
 func Serve(ctx context.Context, listener net.Listener, commands []*Command) error {
@@ -175,7 +141,7 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	connection.SetReadDeadline(time.Now().Add(requestDeadline))
 	// A client that has not sent its command when weir stops is not waited for.
 	stop := context.AfterFunc(ctx, func() { connection.SetReadDeadline(time.Now()) })
-	in := bufio.NewReaderSize(connection, requestMax+1)
+	in := bufio.NewReaderSize(connection, 4096)
 	line, err := readRequest(in)
 	stop()
 	var output []byte
@@ -186,7 +152,11 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	case err != nil:
 		return // nobody to answer
 	default:
-		output, status = root.execute(ctx, line, in, &chunks{connection, ctx})
+		var stdin io.Reader
+		if rest, ok := strings.CutPrefix(line, bodyMark); ok {
+			line, stdin = rest, &body{in: in, connection: connection}
+		}
+		output, status = execute(ctx, root, line, connection, stdin)
 	}
 	deadline := answerDeadline
 	if ctx.Err() != nil {
@@ -198,148 +168,69 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	}
 }
 
-// Messages about bad commands begin with the words that clients of such devices look for.
-//
-//lint:ignore ST1005 those words are capitalized
-var errRequestTooLong = fmt.Errorf("Invalid command: longer than %d bytes", requestMax)
+//lint:ignore ST1005 the words that clients of such devices look for are capitalized
+var errRequestTooLong = fmt.Errorf(invalidCommand+"longer than %d bytes", requestMax)
 
-// readRequest reads the first line, which the buffer must have room for; what follows stays there.
-func readRequest(r *bufio.Reader) (string, error) {
-	line, err := r.ReadSlice('\n')
-	switch err {
-	case nil:
-		return strings.TrimRight(string(line), "\r\n"), nil
-	case bufio.ErrBufferFull:
-		return "", errRequestTooLong
+func readRequest(in *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > requestMax:
+			return "", errRequestTooLong
+		case err == nil:
+			return strings.TrimRight(string(line), "\r\n"), nil
+		case err != bufio.ErrBufferFull:
+			return "", err
+		}
 	}
-	return "", err
 }
 
-// execute runs a command line. A command that panics is refused: it must not take the router with it.
-func (c *Command) execute(ctx context.Context, line string, in io.Reader, out *chunks) (output []byte, status int) {
-	defer func() {
-		if r := recover(); r != nil {
-			output, status = []byte(fmt.Sprintf("command panicked: %v\n", r)), StatusRefused
-		}
-	}()
-	if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
-		return []byte("Invalid command: not text\n"), StatusBadCommand
-	}
-	line, asJSON := cutJSON(line)
-	words := strings.Fields(line)
-	command, args := c.find(words)
-	if last := len(args) - 1; last >= 0 && (args[last] == "?" || args[last] == "help") && (!command.runs() || last == 0) {
-		return []byte(command.help(strings.Join(words[:len(words)-len(args)], " "))), StatusOK
-	}
-	if !command.runs() {
-		return []byte(command.invalid(words, args)), StatusBadCommand
-	}
-	if command.Stream != nil && out == nil {
-		return []byte("Invalid command: answers bit by bit, which does not go here\n"), StatusBadCommand
-	}
-	value, err := command.run(ctx, args, asJSON, in, out)
-	var usage *UsageError
-	switch {
-	case errors.As(err, &usage):
-		return endLine([]byte("Invalid command: " + usage.Message)), StatusBadCommand
-	case err != nil:
+// execute runs a command line for the process at the other end.
+func execute(ctx context.Context, root *Command, line string, connection net.Conn, stdin io.Reader) (output []byte, status int) {
+	caller, err := peer(connection)
+	if err != nil {
 		return endLine([]byte(err.Error())), StatusRefused
 	}
-	switch text, isText := value.(string); {
-	case isText:
-		return endLine([]byte(text)), StatusOK
-	case value == nil && !asJSON:
-		return nil, StatusOK
-	case !asJSON:
-		return endLine([]byte(fmt.Sprint(value))), StatusOK
+	invocation, output, status := root.Invoke(line, caller.Role)
+	if invocation == nil {
+		return output, status
 	}
-	output, err = json.Marshal(value)
+	caller.Stdin = stdin
+	out := &chunks{connection, ctx}
+	if invocation.Command.Stream != nil {
+		var release func()
+		ctx, release = out.watch()
+		defer release()
+	}
+	return invocation.Run(ctx, caller, out)
+}
+
+// peer says who is at the other end of the control socket. Root, and who runs the router, are administrators; nobody else
+// can connect unless the socket's mode is changed, and he may do nothing.
+func peer(connection net.Conn) (r Request, err error) {
+	raw, err := connection.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return endLine([]byte("marshal output: " + err.Error())), StatusRefused
+		return r, fmt.Errorf("ask for the peer of the control socket: %w", err)
 	}
-	return endLine(output), StatusOK
+	var credentials *unix.Ucred
+	failed := raw.Control(func(fd uintptr) { credentials, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(failed, err); err != nil {
+		return r, fmt.Errorf("ask for the peer of the control socket: %w", err)
+	}
+	r.By = Author{User: userName(credentials.Uid), Via: "control"}
+	if credentials.Uid == 0 || int(credentials.Uid) == os.Geteuid() {
+		r.Role = Admin
+	}
+	return r, nil
 }
 
-func (c *Command) runs() bool { return c.Run != nil || c.Stream != nil || c.Feed != nil }
-
-func (c *Command) run(ctx context.Context, args []string, asJSON bool, in io.Reader, out *chunks) (any, error) {
-	switch {
-	case c.Run != nil:
-		return c.Run(ctx, args, asJSON)
-	case c.Feed != nil:
-		defer out.feed()()
-		return c.Feed(ctx, args, asJSON, in, out)
+// userName is the name that the machine has for a user, or his number.
+func userName(uid uint32) string {
+	number := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(number); err == nil {
+		return u.Username
 	}
-	ctx, release := out.watch()
-	defer release()
-	return c.Stream(ctx, args, asJSON, out)
-}
-
-// cutJSON takes `| json` off the end of a line.
-func cutJSON(line string) (rest string, asJSON bool) {
-	i := strings.LastIndexByte(line, '|')
-	if i < 0 || strings.TrimSpace(line[i+1:]) != "json" {
-		return line, false
-	}
-	return line[:i], true
-}
-
-// find follows words into the tree; what is left are the command's arguments.
-func (c *Command) find(words []string) (command *Command, args []string) {
-	for len(words) > 0 {
-		next := c.child(words[0])
-		if next == nil {
-			break
-		}
-		c, words = next, words[1:]
-	}
-	return c, words
-}
-
-func (c *Command) child(name string) *Command {
-	for _, child := range c.Commands {
-		if child.Name == name {
-			return child
-		}
-	}
-	return nil
-}
-
-func (c *Command) names(yield func(string) bool) {
-	for _, child := range c.Commands {
-		if !yield(child.Name) {
-			return
-		}
-	}
-}
-
-// invalid says why words name no command; args are those beyond the node.
-func (c *Command) invalid(words, args []string) string {
-	if len(args) == 0 {
-		return strings.Join(append([]string{"Invalid command: incomplete:"}, words...), " ") + "\n" + c.help(strings.Join(words, " "))
-	}
-	return fmt.Sprintf("Invalid command: %s%s\n", clip(strings.Join(words, " ")), suggest(args[0], c.names))
-}
-
-// help lists the commands below a node.
-func (c *Command) help(prefix string) string {
-	var b strings.Builder
-	if prefix != "" {
-		prefix += " "
-	}
-	width := 0
-	for _, child := range c.Commands {
-		width = max(width, len(prefix)+len(child.Name))
-	}
-	for _, child := range c.Commands {
-		fmt.Fprintf(&b, "%-*s  %s\n", width, prefix+child.Name, child.Help)
-	}
-	return b.String()
-}
-
-func endLine(output []byte) []byte {
-	if len(output) > 0 && output[len(output)-1] != '\n' {
-		output = append(output, '\n')
-	}
-	return output
+	return "uid " + number
 }

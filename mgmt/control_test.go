@@ -14,29 +14,32 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
+
+	"weir/mgmt/store"
 )
 
 // commands is a small tree that has every kind of command.
 func commands(started, release chan struct{}) []*Command {
 	return []*Command{
 		{Name: "show", Help: "show what runs", Commands: []*Command{
-			{Name: "echo", Help: "show the arguments", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
-				if asJSON {
-					return args, nil
+			{Name: "echo", Help: "show the arguments", Run: func(_ context.Context, r *Request) (any, error) {
+				if r.JSON {
+					return r.Args, nil
 				}
-				return strings.Join(args, ","), nil
+				return strings.Join(r.Args, ","), nil
 			}},
-			{Name: "large", Help: "show much", Run: func(context.Context, []string, bool) (any, error) {
+			{Name: "large", Help: "show much", Run: func(context.Context, *Request) (any, error) {
 				return strings.Repeat("x", 8<<20), nil
 			}},
 		}},
-		{Name: "refuse", Help: "say no", Run: func(context.Context, []string, bool) (any, error) { return nil, errors.New("no") }},
-		{Name: "usage", Help: "be misused", Run: func(context.Context, []string, bool) (any, error) {
+		{Name: "refuse", Help: "say no", Run: func(context.Context, *Request) (any, error) { return nil, errors.New("no") }},
+		{Name: "usage", Help: "be misused", Run: func(context.Context, *Request) (any, error) {
 			return nil, &UsageError{"usage takes nothing"}
 		}},
-		{Name: "panic", Help: "fall over", Run: func(context.Context, []string, bool) (any, error) { panic("fell over") }},
-		{Name: "nothing", Help: "say nothing", Run: func(context.Context, []string, bool) (any, error) { return nil, nil }},
-		{Name: "wait", Help: "take its time", Run: func(context.Context, []string, bool) (any, error) {
+		{Name: "panic", Help: "fall over", Run: func(context.Context, *Request) (any, error) { panic("fell over") }},
+		{Name: "nothing", Help: "say nothing", Run: func(context.Context, *Request) (any, error) { return nil, nil }},
+		{Name: "wait", Help: "take its time", Run: func(context.Context, *Request) (any, error) {
 			close(started)
 			<-release
 			return "done", nil
@@ -85,7 +88,19 @@ func TestControl(t *testing.T) {
 		"show echo a b":                    {StatusOK, "a,b\n"},
 		"show echo a b | json":             {StatusOK, "[\"a\",\"b\"]\n"},
 		"  show   echo  a|json ":           {StatusOK, "[\"a\"]\n"},
-		"show echo a | yaml":               {StatusOK, "a,|,yaml\n"},
+		"show echo a | yaml":               {StatusBadCommand, "Invalid command: | yaml\n"},
+		"show echo a | mtch x":             {StatusBadCommand, "Invalid command: | mtch; did you mean match?\n"},
+		`show echo "a b" 'c|d' "e\"f"`:     {StatusOK, "a b,c|d,e\"f\n"},
+		`show echo "a b`:                   {StatusBadCommand, "Invalid command: a quote is not closed\n"},
+		"show echo a | match ^a$":          {StatusOK, "a\n"},
+		"show echo a | match b":            {StatusOK, ""},
+		`show echo a | match "b|a"`:        {StatusOK, "a\n"},
+		"show echo a | except b | count":   {StatusOK, "Count: 1 lines\n"},
+		"show echo a | json | count":       {StatusOK, "Count: 1 lines\n"},
+		"show echo a | count | json":       {StatusBadCommand, "Invalid command: | json comes first\n"},
+		"show echo a | no-more":            {StatusOK, "a\n"},
+		"show echo a | match (":            {StatusBadCommand, "Invalid command: | match: missing closing ): `(`\n"},
+		"show echo a |":                    {StatusBadCommand, "Invalid command: nothing behind |\n"},
 		"nothing":                          {StatusOK, ""},
 		"refuse":                           {StatusRefused, "no\n"},
 		"panic":                            {StatusRefused, "command panicked: fell over\n"},
@@ -232,6 +247,57 @@ func TestControlNotOurs(t *testing.T) {
 	}
 }
 
+// TestControlInput sends standard input along, and what is none.
+func TestControlInput(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	ended := make(chan error, 1)
+	serveCommands(t, path, []*Command{
+		{Name: "sum", Run: func(_ context.Context, r *Request) (any, error) {
+			text, err := io.ReadAll(r.Stdin)
+			if err != nil {
+				ended <- err
+				return nil, err
+			}
+			return store.Sum(text), nil
+		}},
+		{Name: "ignore", Run: func(context.Context, *Request) (any, error) { return strings.Repeat("x", 4<<20), nil }},
+	})
+	for _, size := range []int{0, 1, chunkMax, chunkMax + 1, 5<<20 + 7} {
+		input := bytes.Repeat([]byte("weir\n"), size/5+1)[:size]
+		output, status, err := CallWith(context.Background(), path, iotest.HalfReader(bytes.NewReader(input)), "sum")
+		if err != nil || status != StatusOK || string(output) != store.Sum(input)+"\n" {
+			t.Errorf("%d bytes: %d %s, %v", size, status, output, err)
+		}
+	}
+	if output, status, err := Call(context.Background(), path, "sum"); err != nil || status != StatusOK || string(output) != store.Sum(nil)+"\n" {
+		t.Errorf("none: %d %s, %v", status, output, err)
+	}
+	// A command that does not want it answers all the same.
+	if output, status, err := CallWith(context.Background(), path, bytes.NewReader(make([]byte, 64<<20)), "ignore"); err != nil || status != StatusOK || len(output) != 4<<20+1 {
+		t.Errorf("ignored: %d, %d bytes, %v", status, len(output), err)
+	}
+	broken := errors.New("broken")
+	if _, _, err := CallWith(context.Background(), path, iotest.ErrReader(broken), "sum"); !errors.Is(err, broken) {
+		t.Errorf("input that cannot be read: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the command is told %v", err)
+	}
+	for _, request := range []string{"< sum\n+ 5\nabc", "< sum\n+ 5\nabcde", "< sum\n+ x\n", "< sum\n- 5\nabcde+ 0\n", "< sum\n+ 99999999\n", "< sum\n"} {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, request)
+		c.(*net.UnixConn).CloseWrite()
+		if answer, _ := io.ReadAll(c); !strings.HasPrefix(string(answer), "1 ") {
+			t.Errorf("%q is answered by %q", request, answer)
+		}
+		<-ended
+		c.Close()
+	}
+}
+
 // FuzzRequest: whatever a client sends, it is answered in the form of an answer, or not at all where it sent no line.
 func FuzzRequest(f *testing.F) {
 	for _, text := range []string{"show echo a b | json\n", "show echo|json\r\n", "help\n", "show ?\n", "refuse\n", "usage x\n", "panic\n", "nothing | json\n",
@@ -240,7 +306,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	root := &Command{Commands: slices.DeleteFunc(commands(nil, nil), func(c *Command) bool { return c.Name == "wait" })}
 	f.Fuzz(func(t *testing.T, request []byte) {
-		line, err := readRequest(bufio.NewReaderSize(bytes.NewReader(request), requestMax+1))
+		line, err := readRequest(bufio.NewReader(bytes.NewReader(request)))
 		end := bytes.IndexByte(request, '\n')
 		switch {
 		case end < 0 && err == nil, end >= 0 && end < requestMax && err != nil:
@@ -250,7 +316,7 @@ func FuzzRequest(f *testing.F) {
 		case strings.ContainsRune(line, '\n'):
 			t.Fatalf("%q is more than a line", line)
 		}
-		output, status := root.execute(t.Context(), line, nil, nil)
+		output, status := answer(t.Context(), root, line)
 		if status != StatusOK && status != StatusRefused && status != StatusBadCommand {
 			t.Errorf("%q: status %d", line, status)
 		}
@@ -261,4 +327,13 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%q is refused by %.100q", line, output)
 		}
 	})
+}
+
+// answer runs a command line as an administrator.
+func answer(ctx context.Context, root *Command, line string) (output []byte, status int) {
+	invocation, output, status := root.Invoke(line, Admin)
+	if invocation == nil {
+		return output, status
+	}
+	return invocation.Run(ctx, Request{Role: Admin}, io.Discard)
 }

@@ -13,7 +13,9 @@ import (
 // decoder is one pass over a configuration: what it found wrong, and what the sections have said so far.
 type decoder struct {
 	files []string // files[0] is the configuration, the rest are routes-files
-	found findings
+
+	routesFiles []RoutesFile // each once
+	found       findings
 
 	system System
 	policy policy.Policy
@@ -26,7 +28,7 @@ type decoder struct {
 	tags   map[string]*named
 	groups map[string]*named // that `groups` has
 
-	sum  hash.Hash // of the text and the routes-files
+	sum  hash.Hash // of the text and the sums of the routes-files
 	dir  string    // of the configuration, where the routes-files are
 	open func(path string) (io.ReadCloser, error)
 }

@@ -5,11 +5,11 @@
 //
 //	text ── tree ──▶ nodes with positions ── sections ──▶ *policy.Policy ── policy.Compile ──▶ *policy.Snapshot
 //	                                                                                                  │
-//	                    running generation ◀── Router.Publish ◀── Router.Prepare ◀── Engine ◀────────┘
+//	                  running generation ◀── Router.Publish ◀── store ◀── Router.Prepare ◀── Engine ◀┘
 //
 // Load and Parse do the first line, and nothing but that: they need no privilege, no port and no running router, so
 // `weir check` runs exactly what `weir run` runs. The Engine does the second line, one commit at a time. A failure
-// anywhere before Publish leaves the running generation as it was.
+// anywhere before Publish leaves the running generation, and the disk, as they were.
 //
 // # Problems
 //

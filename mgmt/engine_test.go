@@ -26,6 +26,7 @@ type fakeRouter struct {
 	prepared   *policy.Snapshot
 	running    *policy.Snapshot
 	generation uint64
+	lost       uint64
 	busy       sync.Mutex
 }
 
@@ -64,6 +65,8 @@ func (r *fakeRouter) Abort() {
 	r.prepared = nil
 }
 
+func (r *fakeRouter) Lost() uint64 { return r.lost }
+
 // bench is an engine over a fake router, and a file.
 type bench struct {
 	*Engine
@@ -82,8 +85,14 @@ func newBench(t *testing.T, text string) *bench {
 		b.opened = append(b.opened, s)
 		return b.router, nil
 	}, zap.New(core))
+	t.Cleanup(func() { b.Close() })
 	return b
 }
+
+// byHand is who reloads.
+var byHand = Author{User: "root", Via: "control"}
+
+func (b *bench) reload() Report { return b.Reload(context.Background(), byHand) }
 
 func (b *bench) write(text string) {
 	b.t.Helper()
@@ -105,7 +114,7 @@ func TestCommit(t *testing.T) {
 		t.Fatal(report.String())
 	}
 	b.write(twoRule)
-	report = b.Reload(context.Background())
+	report = b.reload()
 	config, generation := b.Running()
 	if !report.OK() || report.Generation != 2 || generation != 2 || report.Hash != config.Hash || string(config.Text) != twoRule {
 		t.Fatal(report.String())
@@ -152,7 +161,7 @@ func TestCommitFails(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			c.fail(b, cancel)
-			report := b.Reload(ctx)
+			report := b.Reload(ctx, byHand)
 			after, generation := b.Running()
 			if report.OK() || report.Err() == nil || !strings.Contains(report.String(), c.want) || !strings.Contains(report.Err().Error(), c.want) {
 				t.Errorf("report %q, want %q", report.String(), c.want)
@@ -170,7 +179,7 @@ func TestCommitFails(t *testing.T) {
 
 			b.router.prepareErr, b.router.publishErr, b.router.onPrepare = nil, nil, nil
 			b.write(twoRule)
-			if report := b.Reload(context.Background()); !report.OK() || report.Generation != 2 {
+			if report := b.reload(); !report.OK() || report.Generation != 2 {
 				t.Errorf("afterwards: %s", report.String())
 			}
 		})
@@ -186,11 +195,11 @@ func TestStartFails(t *testing.T) {
 	b.write(oneRule)
 	open := b.open
 	b.Engine.open = func(System) (Router, error) { return nil, errors.New("no XDP") }
-	if report := b.Reload(context.Background()); report.OK() || !strings.Contains(report.Failed, "no XDP") {
+	if report := b.reload(); report.OK() || !strings.Contains(report.Failed, "no XDP") {
 		t.Errorf("report %v", report)
 	}
 	b.Engine.open = open
-	if report := b.Reload(context.Background()); !report.OK() {
+	if report := b.reload(); !report.OK() {
 		t.Errorf("report %v", report)
 	}
 }
@@ -212,7 +221,7 @@ func TestWorkersStay(t *testing.T) {
 	b := newBench(t, oneRule)
 	b.Start(context.Background())
 	b.write(strings.Replace(oneRule, "[1]", "[2]", 1))
-	report := b.Reload(context.Background())
+	report := b.reload()
 	if !report.OK() || len(report.Problems) != 1 || report.Problems[0].Severity != Warning || report.Problems[0].Line != 2 {
 		t.Errorf("report %s", report.String())
 	}
@@ -223,16 +232,17 @@ func TestSerialised(t *testing.T) {
 	b := newBench(t, oneRule)
 	var all sync.WaitGroup
 	for range 16 {
-		all.Go(func() { b.Reload(context.Background()) })
+		all.Go(func() { b.reload() })
 	}
 	all.Wait()
 	if _, generation := b.Running(); generation != 16 {
 		t.Errorf("generation %d", generation)
 	}
 	b.turn <- struct{}{} // a commit that does not end
+	defer b.put()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if report := b.Reload(ctx); report.OK() || report.Generation != 16 {
+	if report := b.Reload(ctx, byHand); report.OK() || report.Generation != 16 {
 		t.Errorf("report %s", report.String())
 	}
 }

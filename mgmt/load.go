@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weir/mgmt/document"
 	"weir/policy"
 )
 
@@ -20,15 +21,26 @@ import (
 type Config struct {
 	Name     string // of the file
 	Text     []byte // as it was read, comments included
-	Hash     string // of the text and the routes-files, in hexadecimal
+	Hash     string // of the text and of the sums of the routes-files, in hexadecimal
 	System   System
 	Policy   *policy.Policy // its rules are in the order of the walk: their indexes are those of the snapshot
 	Snapshot *policy.Snapshot
 	Warnings Problems
 
 	files  []string
+	routes []RoutesFile
 	places places
 }
+
+// RoutesFile is a routes-file as it was read.
+type RoutesFile struct {
+	Name   string // as the text gives it
+	Path   string
+	SHA256 string // of what is in it
+}
+
+// RoutesFiles lists the routes-files that the configuration has, each once.
+func (c *Config) RoutesFiles() []RoutesFile { return slices.Clone(c.routes) }
 
 // PortPosition is where the file has port i of Policy.Ports.
 func (c *Config) PortPosition(i int) Position { return c.position(c.places.ports, i) }
@@ -71,7 +83,7 @@ func Load(name string) (*Config, Problems) {
 		return refuse(withoutPath(err))
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, textMax+1)) // one more, for Parse to see that it is too long
+	text, err := io.ReadAll(io.LimitReader(f, document.TextMax+1)) // one more, for Parse to see that it is too long
 	if err != nil {
 		return refuse(withoutPath(err))
 	}
@@ -128,7 +140,7 @@ func Parse(name string, text []byte, open func(path string) (io.ReadCloser, erro
 	d.decode(&root)
 	config := &Config{
 		Name: name, Text: slices.Clone(text), System: d.system, Policy: &d.policy,
-		Hash: hex.EncodeToString(d.sum.Sum(nil)), files: d.files, places: d.places,
+		Hash: hex.EncodeToString(d.sum.Sum(nil)), files: d.files, routes: d.routesFiles, places: d.places,
 	}
 	config.Policy.Hostname = d.system.Hostname
 	if d.found.errors == 0 {

@@ -1,7 +1,6 @@
 package mgmt
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +50,7 @@ func TestMetricsFollowCommits(t *testing.T) {
 	commit := func(text, failure string) {
 		t.Helper()
 		b.write(text)
-		r := b.Reload(context.Background())
+		r := b.reload()
 		if failure == "" && !r.OK() || failure != "" && !strings.Contains(r.String(), failure) {
 			t.Errorf("commit of %q: %s, expected %q", text, r.String(), failure)
 		}

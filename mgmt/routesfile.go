@@ -3,12 +3,15 @@ package mgmt
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"unicode/utf8"
 
 	"weir/fib"
@@ -37,9 +40,8 @@ func (d *decoder) readRoutesFile(table uint16, seen *routeSet, name string, at s
 		d.errorf(at, p, "more than %d routes-files", filesMax)
 		return
 	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(d.dir, name)
-	}
+	written := name
+	name = d.beside(name)
 	f, err := d.open(name)
 	if err != nil {
 		d.errorf(at, p, "%s: %v", clip(name), withoutPath(err))
@@ -51,12 +53,25 @@ func (d *decoder) readRoutesFile(table uint16, seen *routeSet, name string, at s
 		d: d, table: table, seen: seen, p: p, file: uint32(len(d.files) - 1),
 		gateways: map[string]netip.Addr{}, shared: map[sharedHop][]fib.NextHop{},
 	}
-	if err := r.read(io.TeeReader(f, d.sum)); err != nil {
+	sum := sha256.New()
+	if err := r.read(io.TeeReader(f, sum)); err != nil {
 		d.errorf(at, p, "read %s: %v", clip(name), withoutPath(err))
+	}
+	d.sum.Write(sum.Sum(nil))
+	if !slices.ContainsFunc(d.routesFiles, func(f RoutesFile) bool { return f.Path == name }) {
+		d.routesFiles = append(d.routesFiles, RoutesFile{Name: written, Path: name, SHA256: hex.EncodeToString(sum.Sum(nil))})
 	}
 	if r.errors > listedRoutesMax {
 		d.found.add(spot{r.file, max(r.line, 1), 1}, p.String(), fmt.Sprintf("and %d more in this file", r.errors-listedRoutesMax), Error)
 	}
+}
+
+// beside is the path of a file that the configuration names.
+func (d *decoder) beside(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(d.dir, name)
 }
 
 // routesFile is the reading of one file. Nothing in it grows with the file but the routes themselves.

@@ -15,10 +15,10 @@ import (
 
 // endless streams numbers until its context ends, or n of them.
 func endless(ended chan<- error) *Command {
-	return &Command{Name: "count", Help: "count", Stream: func(ctx context.Context, args []string, asJSON bool, w io.Writer) (any, error) {
+	return &Command{Name: "count", Help: "count", Stream: func(ctx context.Context, r *Request, w io.Writer) (any, error) {
 		limit := -1
-		if len(args) > 0 {
-			if _, err := fmt.Sscan(args[0], &limit); err != nil {
+		if len(r.Args) > 0 {
+			if _, err := fmt.Sscan(r.Args[0], &limit); err != nil {
 				return nil, &UsageError{"count takes a number"}
 			}
 		}
@@ -30,7 +30,7 @@ func endless(ended chan<- error) *Command {
 		if ended != nil {
 			ended <- err
 		}
-		if asJSON {
+		if r.JSON {
 			return n, err
 		}
 		return fmt.Sprintf("%d in all", n), err
@@ -52,10 +52,10 @@ func numbers(t *testing.T, text string) (n int) {
 func TestStream(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
 	ended := make(chan error, 1)
-	serveCommands(t, path, []*Command{endless(ended), {Name: "large", Stream: func(_ context.Context, _ []string, _ bool, w io.Writer) (any, error) {
+	serveCommands(t, path, []*Command{endless(ended), {Name: "large", Stream: func(_ context.Context, _ *Request, w io.Writer) (any, error) {
 		n, err := w.Write(bytes.Repeat([]byte("x"), 5*chunkMax+7))
 		return fmt.Sprint(n), err
-	}}, {Name: "panic", Stream: func(context.Context, []string, bool, io.Writer) (any, error) { panic("fell over") }}})
+	}}, {Name: "panic", Stream: func(context.Context, *Request, io.Writer) (any, error) { panic("fell over") }}})
 
 	var b bytes.Buffer
 	last, status, err := Stream(t.Context(), path, &b, "count", "1000")

@@ -1,10 +1,8 @@
 package mgmt
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"weir/policy"
 )
@@ -15,6 +13,7 @@ type System struct {
 	Workers  []int  // CPUs of the workers, in the order of the file; nil is auto: all CPUs but one
 	Metrics  string // address and port that metrics are served on; empty: nowhere
 	Syslog   string // address and port of a server that gets the log by UDP; empty: none
+	SSH      *SSH   // nil: nobody can come in
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
@@ -41,12 +40,24 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.decodeICMPLimits(v, p)
 		case "metrics":
 			has := false
-			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) { d.system.Metrics, has = d.listenAddress(v, p), true })
+			isMapping := d.fields(v, p, &metricsKeys, func(_ key, v *node, p *path) {
+				has = true
+				if at := d.listenAddress(v, p, "an address and a port such as 127.0.0.1:9550 or [::1]:9550"); at.IsValid() {
+					d.system.Metrics = at.String()
+				}
+			})
 			d.required(v, p, "listen", has || !isMapping)
 		case "syslog":
 			has := false
-			isMapping := d.fields(v, p, &syslogKeys, func(_ key, v *node, p *path) { d.system.Syslog, has = d.addressPort(v, p, "192.0.2.9:514"), true })
+			isMapping := d.fields(v, p, &syslogKeys, func(_ key, v *node, p *path) {
+				has = true
+				if at := d.listenAddress(v, p, "an address and a port such as 192.0.2.9:514 or [::1]:514"); at.IsValid() {
+					d.system.Syslog = at.String()
+				}
+			})
 			d.required(v, p, "server", has || !isMapping)
+		case "ssh":
+			d.decodeSSH(v, p)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
 		case "multipath-hash":
@@ -62,25 +73,18 @@ var (
 	syslogKeys  = section{name: "system.syslog", keys: []string{"server"}}
 )
 
-// listenAddress returns an address and port to listen on, or empty text.
-func (d *decoder) listenAddress(n *node, p *path) string {
-	return d.addressPort(n, p, "127.0.0.1:9550")
-}
-
-// addressPort returns an address and port, or empty text. The example is an IPv4 one.
-func (d *decoder) addressPort(n *node, p *path, example string) string {
-	_, port, _ := strings.Cut(example, ":")
-	what := fmt.Sprintf("an address and a port such as %s or [::1]:%s", example, port)
+// listenAddress returns an address and port to listen on, or none where the text is not what it should be.
+func (d *decoder) listenAddress(n *node, p *path, what string) netip.AddrPort {
 	text, ok := d.text(n, p, what)
 	if !ok {
-		return ""
+		return netip.AddrPort{}
 	}
 	at, err := netip.ParseAddrPort(text)
-	if err != nil || at.Port() == 0 {
+	if err != nil || at.Port() == 0 || at.Addr().Is4In6() {
 		d.errorf(n.at, p, "expected %s, found %s", what, n)
-		return ""
+		return netip.AddrPort{}
 	}
-	return at.String()
+	return at
 }
 
 func (d *decoder) decodeWorkers(n *node, p *path) {

@@ -4,8 +4,6 @@ package mgmt
 // section.key=value where only a value of it is meant. Using one is an error that says so, never silence.
 var unsupported = map[string]bool{
 	"assert": true,
-
-	"system.ssh": true,
 }
 
 const notSupported = "not supported by this version of weir"

@@ -21,9 +21,9 @@ const captureUsage = "capture [port=NAME,…] [direction=in|out|both] [dropped] 
 
 // captureCommands write what workers see to the client, as pcapng.
 func captureCommands(router *appliance.Router) *mgmt.Command {
-	return &mgmt.Command{Name: "capture", Help: "packets as pcapng: " + captureUsage,
-		Stream: func(ctx context.Context, args []string, asJSON bool, w io.Writer) (any, error) {
-			o, duration, err := captureOptions(args)
+	return &mgmt.Command{Name: "capture", Help: "packets as pcapng", Arguments: strings.TrimPrefix(captureUsage, "capture "), Role: mgmt.Operator, Binary: true,
+		Stream: func(ctx context.Context, r *mgmt.Request, w io.Writer) (any, error) {
+			o, duration, err := captureOptions(r.Args)
 			if err != nil {
 				return nil, &mgmt.UsageError{Message: err.Error() + ": " + captureUsage}
 			}
@@ -33,7 +33,7 @@ func captureCommands(router *appliance.Router) *mgmt.Command {
 				defer cancel()
 			}
 			report, err := router.Capture(ctx, o, w)
-			if err != nil || asJSON {
+			if err != nil || r.JSON {
 				return report, err
 			}
 			return report.String(), nil

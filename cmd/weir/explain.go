@@ -12,6 +12,32 @@ import (
 	"weir/mgmt"
 )
 
+// explainCommands say what becomes of a packet by what runs: neighbours are as they are now.
+func explainCommands(router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "explain", Help: "what becomes of a packet, and why", Arguments: "iif=PORT src=ADDRESS dst=ADDRESS [NAME=VALUE…]", Role: mgmt.ReadOnly,
+		Complete: func([]string) (list []mgmt.Candidate) {
+			for _, name := range []string{"iif", "src", "dst", "proto", "sport", "dport", "mark", "dscp", "tcp-flags", "icmp-type", "length", "ttl", "fragment"} {
+				list = append(list, mgmt.Candidate{Text: name + "=", Help: "of the packet"})
+			}
+			return list
+		},
+		Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+			if len(r.Args) == 0 {
+				return nil, &mgmt.UsageError{Message: "explain takes a packet: iif=PORT src=ADDRESS dst=ADDRESS [NAME=VALUE…]"}
+			}
+			explanation, err := router.Explain(r.Args)
+			if err != nil {
+				return nil, &mgmt.UsageError{Message: err.Error()}
+			}
+			if r.JSON {
+				return explanation, nil
+			}
+			var b strings.Builder
+			err = explanation.WriteText(&b)
+			return b.String(), err
+		}}
+}
+
 type explainCommand struct {
 	Config  string   `short:"c" required:"" placeholder:"FILE" help:"The configuration."`
 	JSON    bool     `help:"Print JSON instead of text."`
@@ -57,20 +83,4 @@ func (c *explainCommand) Run() error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
-}
-
-// explainRunning explains a packet by what runs: neighbours are as they are now.
-func explainRunning(router *appliance.Router) *mgmt.Command {
-	return &mgmt.Command{Name: "explain", Help: "what becomes of a packet: iif=em0 src=192.0.2.9 dst=198.51.100.7 …", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
-		if len(args) == 0 {
-			return nil, &mgmt.UsageError{Message: "explain takes a packet, as in iif=em0 src=192.0.2.9 dst=198.51.100.7"}
-		}
-		explanation, err := router.Explain(args)
-		if err != nil || asJSON {
-			return explanation, err
-		}
-		var b strings.Builder
-		err = explanation.WriteText(&b)
-		return b.String(), err
-	}}
 }

@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"weir/appliance"
 	"weir/mgmt"
 )
 
@@ -43,7 +40,8 @@ const logLinesShown = 50
 
 // showLog is `show log [N]`.
 func showLog(book *mgmt.Logbook) *mgmt.Command {
-	return &mgmt.Command{Name: "log", Help: "the latest lines of the log: show log [LINES]", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
+	return &mgmt.Command{Name: "log", Help: "the latest lines of the log", Arguments: "[LINES]", Role: mgmt.ReadOnly, Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+		args, asJSON := r.Args, r.JSON
 		n := logLinesShown
 		if len(args) > 0 {
 			var err error
@@ -74,7 +72,8 @@ func showLog(book *mgmt.Logbook) *mgmt.Command {
 
 // monitorLog is `monitor log`: lines as they come, among them commits, rollbacks, links and gateways.
 func monitorLog(book *mgmt.Logbook) *mgmt.Command {
-	return &mgmt.Command{Name: "log", Help: "lines of the log as they come: commits, links, gateways, …", Stream: func(ctx context.Context, args []string, asJSON bool, w io.Writer) (any, error) {
+	return &mgmt.Command{Name: "log", Help: "lines of the log as they come: commits, links, gateways, …", Role: mgmt.ReadOnly, Stream: func(ctx context.Context, r *mgmt.Request, w io.Writer) (any, error) {
+		args, asJSON := r.Args, r.JSON
 		if len(args) > 0 {
 			return nil, &mgmt.UsageError{Message: "monitor log takes no arguments"}
 		}
@@ -92,34 +91,5 @@ func monitorLog(book *mgmt.Logbook) *mgmt.Command {
 			return nil, errors.New("too many follow the log already")
 		}
 		return nil, err
-	}}
-}
-
-// monitorTraffic is `monitor traffic`: rates once a second, as lines or as the router's whole state.
-func monitorTraffic(router *appliance.Router) *mgmt.Command {
-	return &mgmt.Command{Name: "traffic", Help: "rates of ports, drops and workers, once a second", Stream: func(ctx context.Context, args []string, asJSON bool, w io.Writer) (any, error) {
-		if len(args) > 0 {
-			return nil, &mgmt.UsageError{Message: "monitor traffic takes no arguments"}
-		}
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for last := router.State(); ; {
-			select {
-			case <-ctx.Done():
-				return nil, nil
-			case at := <-tick.C:
-				now := router.State()
-				var err error
-				if asJSON {
-					err = json.NewEncoder(w).Encode(now)
-				} else {
-					err = showLines(w, ratesOf(last, now, at), false)
-				}
-				if err != nil {
-					return nil, err
-				}
-				last = now
-			}
-		}
 	}}
 }

@@ -28,16 +28,21 @@ var version = "unknown"
 type commands struct {
 	Version kong.VersionFlag `help:"Print the version."`
 
-	Run     runCommand     `cmd:"" help:"Run the router in the foreground. SIGHUP reloads, SIGTERM stops."`
-	Check   checkCommand   `cmd:"" help:"Check a configuration: every error, with its place. Needs no root and no ports."`
-	Explain explainCommand `cmd:"" help:"Say what becomes of a packet, and why. Needs no root and no ports."`
-	Show    showCommand    `cmd:"" help:"Look at the running router: counters, drops, ports, queues, neighbors, workers, rules, marks, tables."`
-	Monitor monitorCommand `cmd:"" help:"Watch rates of ports, drops and workers."`
-	Capture captureCommand `cmd:"" help:"Capture packets as pcapng, dropped ones with the reason."`
-	Routes  routesCommand  `cmd:"" help:"Change routes of the running router beside those of its configuration."`
-	Reload  reloadCommand  `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
-	Lab     labCommand     `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
-	Perf    perfCommand    `cmd:"" help:"Measure weir, and what it should be judged by."`
+	Run      runCommand      `cmd:"" help:"Run the router in the foreground. SIGHUP reloads, SIGTERM stops."`
+	Check    checkCommand    `cmd:"" help:"Check a configuration: every error, with its place. Needs no root and no ports."`
+	Explain  explainCommand  `cmd:"" help:"Say what becomes of a packet, and why. Needs no root and no ports."`
+	Show     showCommand     `cmd:"" help:"Look at the running router: counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, commits, configuration, sessions."`
+	Monitor  monitorCommand  `cmd:"" help:"Watch rates of ports, drops and workers."`
+	Capture  captureCommand  `cmd:"" help:"Capture packets as pcapng, dropped ones with the reason."`
+	Routes   routesCommand   `cmd:"" help:"Change routes of the running router beside those of its configuration."`
+	Reload   reloadCommand   `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
+	Commit   commitCommand   `cmd:"" help:"Put a configuration in force, and on the disk."`
+	Confirm  confirmCommand  `cmd:"" help:"Keep the commit that waits for its confirmation."`
+	Abort    abortCommand    `cmd:"" help:"Roll back the commit that waits for its confirmation."`
+	Rollback rollbackCommand `cmd:"" help:"Put an earlier configuration in force."`
+	Compare  compareCommand  `cmd:"" help:"Show what differs from the running configuration."`
+	Lab      labCommand      `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
+	Perf     perfCommand     `cmd:"" help:"Measure weir, and what it should be judged by."`
 }
 
 func main() {

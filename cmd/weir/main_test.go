@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) {
 		os.Exit(measure(peak))
 	}
 	if os.Getenv(asWeir) != "" {
+		if at := os.Getenv(killAt); at != "" {
+			engineStep = killer(at)
+		}
 		main()
 		os.Exit(0)
 	}
@@ -30,6 +34,26 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// killAt has the test program, as weir, kill itself before a step of a commit: its name, and which one of that name.
+const killAt = "WEIR_TEST_KILL_AT"
+
+func killer(at string) func(string) {
+	i := strings.LastIndexByte(at, ' ')
+	name, left := at[:i], 0
+	if _, err := fmt.Sscan(at[i:], &left); err != nil {
+		panic(err)
+	}
+	return func(step string) {
+		if step == name {
+			left--
+		}
+		if left == 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
 }
 
 // measured makes the test program run weir and write the peak of its memory, in KiB, to the file that it names. A process

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,14 +21,17 @@ func metricsHandler(registry *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 20 * time.Second, Registry: registry})
 }
 
-// watching is what the address of the metrics answers: metrics, whether the router is well, and the page. The router and the engine
-// are there when the first request comes.
-func watching(registry *prometheus.Registry, p *pulse, commands func() []*mgmt.Command, hostname func() string) http.Handler {
+// watching is what the address of the metrics answers: metrics, whether the router is well, and the page.
+func watching(registry *prometheus.Registry, p *pulse, tree *atomic.Pointer[[]*mgmt.Command], hostname func() string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+mgmt.MetricsPath, metricsHandler(registry))
 	mux.Handle("GET /healthz", p)
 	mux.Handle("GET /", web.Handler(func(ctx context.Context, command string) (output []byte, ok bool) {
-		output, status := mgmt.Ask(ctx, commands(), command)
+		commands := tree.Load()
+		if commands == nil {
+			return []byte("no configuration is in force yet"), false
+		}
+		output, status := mgmt.Ask(ctx, *commands, command)
 		return output, status == mgmt.StatusOK
 	}, func() []string {
 		machine, _ := os.Hostname() // "" is no name
@@ -39,6 +43,20 @@ func watching(registry *prometheus.Registry, p *pulse, commands func() []*mgmt.C
 // registerMetrics fills the registry, once there is a router.
 func registerMetrics(registry *prometheus.Registry, router *appliance.Router, engine *mgmt.Engine) {
 	registry.MustRegister(appliance.NewCollector(router), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "weir_commits_rolled_back_total", Help: "Commits taken back for want of confirmation: not in time, aborted, or pending when weir ended.",
+		}, func() float64 { return float64(engine.Outcomes().RolledBack) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_commit_pending", Help: "Whether a commit waits for its confirmation.",
+		}, func() float64 { return number(engine.Pending()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_commits_kept", Help: "Whether commits are kept on disk.",
+		}, func() float64 { return number(engine.Kept() == nil) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_configuration_degraded", Help: "Whether what runs is not what should: the last good configuration, or one that cannot be rolled back.",
+		}, func() float64 { return number(len(engine.Trouble()) > 0) }),
+	)
 	for result, count := range map[string]func(mgmt.Outcomes) uint64{
 		"ok":      func(o mgmt.Outcomes) uint64 { return o.Succeeded },
 		"refused": func(o mgmt.Outcomes) uint64 { return o.Refused },
@@ -57,4 +75,11 @@ func hostname(engine *mgmt.Engine) string {
 		return config.System.Hostname
 	}
 	return ""
+}
+
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

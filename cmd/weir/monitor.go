@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -77,6 +79,71 @@ func (c *monitorCommand) Run() (err error) {
 		}
 	}
 	return nil
+}
+
+const monitorUsage = "monitor traffic [interval=TIME] [count=N]"
+
+// monitorCommands follow the running router until the client has enough.
+func monitorCommands(router *appliance.Router, log *mgmt.Logbook) *mgmt.Command {
+	return &mgmt.Command{Name: "monitor", Help: "follow the running router", Role: mgmt.Operator, Commands: []*mgmt.Command{monitorTraffic(router), monitorLog(log)}}
+}
+
+// monitorTraffic writes rates, as lines or as the router's whole state.
+func monitorTraffic(router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "traffic", Help: "rates of ports, drops and workers", Arguments: strings.TrimPrefix(monitorUsage, "monitor traffic "),
+		Complete: func([]string) []mgmt.Candidate {
+			return []mgmt.Candidate{{Text: "interval=", Help: "time between looks, as 1s"}, {Text: "count=", Help: "end after so many"}}
+		},
+		Stream: func(ctx context.Context, r *mgmt.Request, w io.Writer) (any, error) {
+			interval, count, err := monitorOptions(r.Args)
+			if err != nil {
+				return nil, &mgmt.UsageError{Message: err.Error() + ": " + monitorUsage}
+			}
+			tick := time.NewTicker(interval)
+			defer tick.Stop()
+			last := router.State()
+			for shown := 0; count == 0 || shown < count; shown++ {
+				select {
+				case <-ctx.Done():
+					return nil, nil
+				case <-tick.C:
+				}
+				now := router.State()
+				if r.JSON {
+					err = json.NewEncoder(w).Encode(now)
+				} else {
+					err = showLines(w, ratesOf(last, now, time.Now()), false)
+				}
+				if err != nil {
+					return nil, err
+				}
+				last = now
+			}
+			return nil, nil
+		}}
+}
+
+func monitorOptions(args []string) (interval time.Duration, count int, err error) {
+	interval = time.Second
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		switch name {
+		case "interval":
+			if interval, err = time.ParseDuration(value); err == nil && interval < intervalMin {
+				err = fmt.Errorf("an interval is at least %v", intervalMin)
+			}
+		case "count":
+			if count, err = strconv.Atoi(value); err == nil && count < 1 {
+				err = errors.New("a count is at least 1")
+			}
+		default:
+			err = fmt.Errorf("unknown word %q", name)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return interval, count, nil
 }
 
 // followLog prints lines of the log until it is interrupted.

@@ -29,7 +29,8 @@ type weir struct {
 	before  []string // fingerprint of the kernel
 	over    bool
 
-	unbalanced bool // chunks may be stuck in a ring: a link is down, or gone
+	env        []string // of the process, besides
+	unbalanced bool     // chunks may be stuck in a ring: a link is down, or gone
 }
 
 // executable is the test program.
@@ -82,7 +83,7 @@ func (w *weir) run(args ...string) {
 	w.t.Helper()
 	notify := must[*lab.Notify](w.t)(w.n.lab.ListenNotify())
 	c := w.command(args...)
-	c.Env = append(c.Env, notify.Env())
+	c.Env = append(append(c.Env, notify.Env()), w.env...)
 	w.process = must[*lab.Process](w.t)(w.n.router.Start(context.Background(), c))
 	w.over = false
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
@@ -105,9 +106,11 @@ func (w *weir) run(args ...string) {
 	})
 }
 
-// fails starts the process, which must end by itself with exit status 1, and returns what it said.
+// fails starts the process, which must end by itself with exit status 1 rather than go back to the last good configuration, and
+// returns what it said.
 func (w *weir) fails(args ...string) string {
 	w.t.Helper()
+	args = append(args, "--strict")
 	p := must[*lab.Process](w.t)(w.n.router.Start(testContext(w.t), w.command(args...)))
 	err := p.Wait()
 	if !strings.Contains(fmt.Sprint(err), "exit status 1") {

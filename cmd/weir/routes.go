@@ -36,8 +36,8 @@ func (r *routesReport) String() string {
 // routesCommands change routes at run time.
 func routesCommands(router *appliance.Router) *mgmt.Command {
 	return &mgmt.Command{Name: "routes", Help: "routes beside the configuration's", Commands: []*mgmt.Command{
-		{Name: "apply", Help: "changes, one a line: " + mgmt.RouteChangeSyntax, Feed: func(_ context.Context, args []string, asJSON bool, in io.Reader, w io.Writer) (any, error) {
-			if len(args) > 0 {
+		{Name: "apply", Help: "changes, one a line: " + mgmt.RouteChangeSyntax, Role: mgmt.Admin, Stream: func(_ context.Context, r *mgmt.Request, w io.Writer) (any, error) {
+			if len(r.Args) > 0 {
 				return nil, &mgmt.UsageError{Message: "routes apply takes its changes as input"}
 			}
 			var report routesReport
@@ -46,11 +46,11 @@ func routesCommands(router *appliance.Router) *mgmt.Command {
 				if len(report.Errors) < routesErrorsMax {
 					report.Errors = append(report.Errors, routesError{line, err.Error()})
 				}
-				if !asJSON {
+				if !r.JSON {
 					fmt.Fprintf(w, "line %d: %v\n", line, err)
 				}
 			}
-			err := mgmt.ReadRouteChanges(in, func(changes []mgmt.RouteChange, lines []int) error {
+			err := mgmt.ReadRouteChanges(r.Stdin, func(changes []mgmt.RouteChange, lines []int) error {
 				refused, err := router.ChangeRoutes(changes)
 				for _, f := range refused {
 					refuse(lines[f.Index], f.Err)
@@ -63,12 +63,12 @@ func routesCommands(router *appliance.Router) *mgmt.Command {
 			switch {
 			case err != nil:
 				return nil, fmt.Errorf("%v; then: %w", &report, err)
-			case report.Refused > 0 && asJSON:
+			case report.Refused > 0 && r.JSON:
 				text, err := json.Marshal(report)
 				return nil, errors.Join(err, errors.New(string(text)))
 			case report.Refused > 0:
 				return nil, errors.New(report.String())
-			case asJSON:
+			case r.JSON:
 				return report, nil
 			}
 			return report.String(), nil

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/mgmt/ssh"
 )
 
 type runCommand struct {
@@ -26,6 +29,7 @@ type runCommand struct {
 	Log       string        `default:"console" enum:"console,json" help:"Log format: console or json (${default})."`
 	IdleSpin  time.Duration `default:"20us" help:"How long an idle worker may spin for the next packet before it sleeps (${default}); 0 never spins."`
 	RingSize  int           `default:"2048" help:"Entries of each AF_XDP ring, a power of two from 64 (${default})."`
+	Strict    bool          `help:"Do not start with the last good configuration where the file cannot be put in force."`
 	HugePages bool          `help:"Keep frames in 2 MiB pages (vm.nr_hugepages must allow it)."`
 }
 
@@ -47,9 +51,18 @@ func (c *runCommand) Run() error {
 	registry := prometheus.NewRegistry()
 	var engine *mgmt.Engine
 	vital := newPulse()
-	metrics := mgmt.NewMetrics(watching(registry, vital, func() []*mgmt.Command { return controlCommands(engine, router, logs.book) }, func() string { return hostname(engine) }), log)
+	var tree atomic.Pointer[[]*mgmt.Command] // nil until there is a router
+	metrics := mgmt.NewMetrics(watching(registry, vital, &tree, func() string { return hostname(engine) }), log)
 	defer metrics.Close()
+	shell := ssh.New(c.Config+".commits/ssh_host_ed25519_key", ssh.DefaultLimits, log)
+	defer shell.Close()
 	engine = mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
+		if router != nil { // that was for a configuration which cannot be put in force
+			if err := router.Close(); err != nil {
+				return nil, err
+			}
+			router = nil
+		}
 		r, err := appliance.New(appliance.Options{
 			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
 		}, log)
@@ -58,7 +71,9 @@ func (c *runCommand) Run() error {
 		}
 		router = r
 		return r, nil
-	}, log, logs.syslog, metrics)
+	}, log, logs.syslog, metrics, shell)
+	engine.Strict, engine.Step = c.Strict, engineStep
+	defer func() { _ = engine.Close() }() // of a lock, which goes with the process
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -81,10 +96,15 @@ func (c *runCommand) Run() error {
 	if err != nil {
 		return errors.Join(err, router.Close())
 	}
+	commands := controlCommands(engine, router, shell, logs.book)
+	tree.Store(&commands)
 	serving, served := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(served)
-		serving <- mgmt.Serve(ctx, listener, controlCommands(engine, router, logs.book))
+		var all sync.WaitGroup
+		defer all.Wait()
+		all.Go(func() { shell.Serve(ctx, engine, commands) })
+		serving <- mgmt.Serve(ctx, listener, commands)
 	}()
 	notify(log, daemon.SdNotifyReady)
 	go vital.beat(ctx, router, log)
@@ -96,8 +116,11 @@ func (c *runCommand) Run() error {
 	case <-served:
 	case <-time.After(goodbye):
 	}
-	return errors.Join(failure, router.Close())
+	return errors.Join(failure, engine.Close(), router.Close())
 }
+
+// engineStep is called before each step of a commit. Tests end the process there.
+var engineStep func(name string)
 
 // goodbye is how long clients have to take the last of what streams to them.
 const goodbye = 2 * time.Second
@@ -129,7 +152,7 @@ func live(ctx context.Context, engine *mgmt.Engine, signals <-chan os.Signal, se
 func reload(ctx context.Context, engine *mgmt.Engine, log *zap.Logger) mgmt.Report {
 	notify(log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 	defer notify(log, daemon.SdNotifyReady)
-	return engine.Reload(ctx)
+	return engine.Reload(ctx, mgmt.Author{Via: "signal"})
 }
 
 // notify tells systemd, where that started us.

@@ -4,61 +4,57 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/mgmt/ssh"
 )
 
-// controlCommands is what the running router answers over its control socket.
-func controlCommands(engine *mgmt.Engine, router *appliance.Router, log *mgmt.Logbook) []*mgmt.Command {
-	return []*mgmt.Command{
-		{Name: "show", Help: "look at the running router", Commands: slices.Concat([]*mgmt.Command{
+// controlCommands is what the running router answers over its control socket and by SSH.
+func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.Server, log *mgmt.Logbook) []*mgmt.Command {
+	return slices.Concat([]*mgmt.Command{
+		{Name: "show", Help: "look at the running router", Role: mgmt.ReadOnly, Commands: slices.Concat([]*mgmt.Command{
 			showSystem(engine, router),
 			showLog(log),
-			show(router, "counters", "where all packets went", all, countersText),
-			show(router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
-			show(router, "ports", "ports and what they passed", portsOf, portsText),
-			show(router, "queues", "queues of the ports and their rings", queuesOf, queuesText),
-			show(router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
-			show(router, "workers", "workers and how busy they are", workersOf, workersText),
-		}, policyCommands(router))},
-		{Name: "monitor", Help: "follow the running router", Commands: []*mgmt.Command{monitorTraffic(router), monitorLog(log)}},
-		explainRunning(router),
+			show(engine, router, "counters", "where all packets went", all, countersText),
+			show(engine, router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
+			show(engine, router, "ports", "ports and what they passed", portsOf, portsText),
+			show(engine, router, "queues", "queues of the ports and their rings", queuesOf, queuesText),
+			show(engine, router, "neighbors", "neighbours that packets are sent to", neighborsOf, neighborsText),
+			show(engine, router, "workers", "workers and how busy they are", workersOf, workersText),
+			shell.Command(),
+		}, policyCommands(engine, router), engine.ShowCommands())},
+		explainCommands(router),
+		monitorCommands(router, log),
 		captureCommands(router),
 		routesCommands(router),
-		{Name: "reload", Help: "read the configuration file again", Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
-			if len(args) > 0 {
-				return nil, &mgmt.UsageError{Message: "reload takes no arguments: it reads the file that weir was started with"}
-			}
-			report := engine.Reload(ctx)
-			if !report.OK() {
-				return nil, fmt.Errorf("%s", strings.TrimSuffix(report.String(), "\n"))
-			}
-			if asJSON {
-				return report, nil
-			}
-			return report.String(), nil
-		}},
-	}
+	}, engine.Commands())
 }
 
 // show is a command that shows a part of the router's state. For people, what went wrong and could not be undone comes first.
-func show[T any](router *appliance.Router, name, help string, part func(appliance.State) T, text func(T) string) *mgmt.Command {
-	return &mgmt.Command{Name: name, Help: help, Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
-		if len(args) > 0 {
+func show[T any](engine *mgmt.Engine, router *appliance.Router, name, help string, part func(appliance.State) T, text func(T) string) *mgmt.Command {
+	return &mgmt.Command{Name: name, Help: help, Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+		if len(r.Args) > 0 {
 			return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s takes no arguments", name)}
 		}
-		state := router.State()
+		state := stateOf(engine, router)
 		value := part(state)
-		if asJSON {
+		if r.JSON {
 			return value, nil
 		}
 		return degraded(state) + text(value), nil
 	}}
+}
+
+// stateOf is the router's state, and what is to be known of its configuration.
+func stateOf(engine *mgmt.Engine, router *appliance.Router) appliance.State {
+	state := router.State()
+	state.Trouble = append(state.Trouble, engine.Trouble()...)
+	state.Notices = engine.Notices()
+	return state
 }
 
 func all(s appliance.State) appliance.State { return s }
@@ -66,7 +62,7 @@ func all(s appliance.State) appliance.State { return s }
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"system, log, counters, drops, ports, queues, neighbors, workers, rules, marks or tables; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"system, log, counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, commits, configuration or sessions; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.
@@ -75,44 +71,13 @@ func (c *showCommand) Run() error {
 	if c.JSON {
 		words = append(words, "|", "json")
 	}
-	return call(c.Control, words...)
+	return callWith(c.Control, nil, words...)
 }
 
-type reloadCommand struct {
-	Control string `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
-	JSON    bool   `help:"Print the report as JSON."`
-}
+type reloadCommand struct{ controlFlags }
 
 // Run makes the running router reload.
-func (c *reloadCommand) Run() error {
-	words := []string{"reload"}
-	if c.JSON {
-		words = append(words, "|", "json")
-	}
-	return call(c.Control, words...)
-}
-
-// call runs a command over the control socket: its output to standard output, or to standard error if it is refused.
-func call(socket string, words ...string) error {
-	out, status, err := mgmt.Call(context.Background(), socket, words...)
-	if err != nil {
-		return fmt.Errorf("%w (is weir running here? --control names its socket)", err)
-	}
-	to := os.Stdout
-	if status != 0 {
-		to = os.Stderr
-	}
-	if len(out) > 0 && out[len(out)-1] != '\n' {
-		out = append(out, '\n')
-	}
-	if _, err := to.Write(out); err != nil {
-		return err
-	}
-	if status != 0 {
-		return silent{status}
-	}
-	return nil
-}
+func (c *reloadCommand) Run() error { return c.ask(nil, "reload") }
 
 // table writes rows of columns.
 func table(write func(row func(cells ...any))) string {
@@ -133,11 +98,14 @@ func table(write func(row func(cells ...any))) string {
 	return b.String()
 }
 
-// degraded says first what went wrong and could not be undone.
+// degraded says first what went wrong and could not be undone, and what is to be known.
 func degraded(s appliance.State) string {
 	var b strings.Builder
 	for _, t := range s.Trouble {
 		fmt.Fprintf(&b, "DEGRADED: %s\n", t)
+	}
+	for _, n := range s.Notices {
+		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	return b.String()
 }

@@ -8,24 +8,25 @@ import (
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/policy"
 )
 
 // policyCommands show what the items of the policy have seen.
-func policyCommands(router *appliance.Router) []*mgmt.Command {
-	show := func(name, argument, help string, run func(h appliance.Hits, only string) (value any, text func() string, err error)) *mgmt.Command {
-		return &mgmt.Command{Name: name, Help: help, Run: func(ctx context.Context, args []string, asJSON bool) (any, error) {
-			if len(args) > 1 {
+func policyCommands(engine *mgmt.Engine, router *appliance.Router) []*mgmt.Command {
+	show := func(name, argument, help string, names func(*policy.Policy) []string, run func(h appliance.Hits, only string) (value any, text func() string, err error)) *mgmt.Command {
+		return &mgmt.Command{Name: name, Help: help, Arguments: "[" + argument + "]", Complete: first(engine, names), Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
+			if len(r.Args) > 1 {
 				return nil, &mgmt.UsageError{Message: fmt.Sprintf("show %s [%s]", name, argument)}
 			}
 			h := router.Hits(ctx)
 			if h.Snapshot == nil {
 				return nil, fmt.Errorf("nothing runs")
 			}
-			value, text, err := run(h, strings.Join(args, ""))
+			value, text, err := run(h, strings.Join(r.Args, ""))
 			switch {
 			case err != nil:
 				return nil, err
-			case asJSON:
+			case r.JSON:
 				return value, nil
 			case h.Late != nil:
 				return fmt.Sprintf("DEGRADED: the latest packets are missing: %v\n%s", h.Late, text()), nil
@@ -34,15 +35,15 @@ func policyCommands(router *appliance.Router) []*mgmt.Command {
 		}}
 	}
 	return []*mgmt.Command{
-		show("rules", "NAME", "rules in the order of the walk, and what each has matched", func(h appliance.Hits, only string) (any, func() string, error) {
+		show("rules", "NAME", "rules in the order of the walk, and what each has matched", ruleNames, func(h appliance.Hits, only string) (any, func() string, error) {
 			rules, err := named(h.Rules(), only, "rule", func(r appliance.RuleState) string { return r.Name })
 			return rules, func() string { return rulesText(rules) }, err
 		}),
-		show("marks", "CHAIN", "statements that stamp packets, and what each has matched", func(h appliance.Hits, only string) (any, func() string, error) {
+		show("marks", "CHAIN", "statements that stamp packets, and what each has matched", chainNames, func(h appliance.Hits, only string) (any, func() string, error) {
 			list, err := named(h.Statements(), only, "chain", func(s appliance.StatementState) string { return s.Chain })
 			return list, func() string { return marksText(list) }, err
 		}),
-		show("tables", "NAME", "routing tables and their answers; of one, its routes", func(h appliance.Hits, only string) (any, func() string, error) {
+		show("tables", "NAME", "routing tables and their answers; of one, its routes", tableNames, func(h appliance.Hits, only string) (any, func() string, error) {
 			if only == "" {
 				tables := h.Tables()
 				return tables, func() string { return tablesText(tables) }, nil
@@ -53,7 +54,74 @@ func policyCommands(router *appliance.Router) []*mgmt.Command {
 			}
 			return orEmpty(routes), func() string { return routesText(routes) }, nil
 		}),
+		routes(engine, router),
 	}
+}
+
+// routes shows the routes of a table, and of main where none is named: show routes [table NAME].
+func routes(engine *mgmt.Engine, router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "routes", Help: "routes of a table; of main, unless one is named", Arguments: "[table NAME]",
+		Complete: func(args []string) (list []mgmt.Candidate) {
+			switch {
+			case len(args) == 0:
+				list = append(list, mgmt.Candidate{Text: "table", Help: "of another table than main"})
+			case len(args) == 1 && args[0] == "table":
+				list = first(engine, tableNames)(nil)
+			}
+			return list
+		},
+		Run: func(ctx context.Context, r *mgmt.Request) (any, error) {
+			name := "main"
+			switch {
+			case len(r.Args) == 2 && r.Args[0] == "table":
+				name = r.Args[1]
+			case len(r.Args) > 0:
+				return nil, &mgmt.UsageError{Message: "show routes [table NAME]"}
+			}
+			routes, ok := router.Hits(ctx).Routes(name)
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("no table is called %s", name)
+			case r.JSON:
+				return orEmpty(routes), nil
+			}
+			return routesText(routes), nil
+		}}
+}
+
+// first completes the first argument of a command with names of the running policy.
+func first(engine *mgmt.Engine, names func(*policy.Policy) []string) func(args []string) []mgmt.Candidate {
+	return func(args []string) (list []mgmt.Candidate) {
+		config, _ := engine.Running()
+		if config == nil || len(args) > 0 {
+			return nil
+		}
+		for _, name := range names(config.Policy) {
+			list = append(list, mgmt.Candidate{Text: name})
+		}
+		return list
+	}
+}
+
+func ruleNames(p *policy.Policy) (names []string) {
+	for i := range p.Rules {
+		names = append(names, p.Rules[i].Name)
+	}
+	return names
+}
+
+func chainNames(p *policy.Policy) (names []string) {
+	for i := range p.Marks {
+		names = append(names, p.Marks[i].Name)
+	}
+	return names
+}
+
+func tableNames(p *policy.Policy) (names []string) {
+	for i := range p.Tables {
+		names = append(names, p.Tables[i].Name)
+	}
+	return names
 }
 
 // named keeps the items of one name, or all where none is asked for.

@@ -25,7 +25,8 @@ type systemState struct {
 
 // showSystem is `show system`.
 func showSystem(engine *mgmt.Engine, router *appliance.Router) *mgmt.Command {
-	return &mgmt.Command{Name: "system", Help: "the router itself: its name, version and configuration", Run: func(_ context.Context, args []string, asJSON bool) (any, error) {
+	return &mgmt.Command{Name: "system", Help: "the router itself: its name, version and configuration", Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+		args, asJSON := r.Args, r.JSON
 		if len(args) > 0 {
 			return nil, &mgmt.UsageError{Message: "show system takes no arguments"}
 		}
