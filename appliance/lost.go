@@ -1,6 +1,8 @@
 package appliance
 
 import (
+	"slices"
+
 	"weir/policy/packet"
 	"weir/rings"
 )
@@ -15,11 +17,13 @@ func (r *Router) Lost() (lost uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lost = r.pastLost
+	devices := r.stale
 	if r.running != nil {
-		for _, d := range r.running.devices {
-			for _, q := range d.queues {
-				lost += kernelLost(q)
-			}
+		devices = slices.Concat(r.running.devices, r.stale)
+	}
+	for _, d := range devices {
+		for _, q := range d.queues {
+			lost += kernelLost(q)
 		}
 	}
 	for _, w := range r.workers {

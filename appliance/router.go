@@ -157,8 +157,9 @@ const troubleMax = 32
 // fail notes what went wrong where nothing can be undone any more.
 func (r *Router) fail(what string, err error) {
 	r.log.Error(what, zap.Error(err))
-	if len(r.trouble) < troubleMax {
-		r.trouble = append(r.trouble, fmt.Sprintf("%s: %v", what, err))
+	trouble := fmt.Sprintf("%s: %v", what, err)
+	if len(r.trouble) < troubleMax && !slices.Contains(r.trouble, trouble) {
+		r.trouble = append(r.trouble, trouble)
 	}
 }
 

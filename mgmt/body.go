@@ -2,6 +2,7 @@ package mgmt
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +22,27 @@ type body struct {
 	connection net.Conn
 	left       int // bytes of the chunk
 	err        error
+	patient    bool // the client may take its time
+}
+
+// follow has a command read on for as long as the client sends and the server runs, which ctx says. Call release when the
+// command has ended.
+func (b *body) follow(ctx context.Context) (release func() bool) {
+	b.patient = true
+	b.connection.SetReadDeadline(time.Time{})
+	return context.AfterFunc(ctx, func() {
+		b.connection.SetReadDeadline(time.Now())
+		b.connection.SetWriteDeadline(time.Now().Add(stopDeadline))
+	})
 }
 
 func (b *body) Read(p []byte) (n int, err error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	b.connection.SetReadDeadline(time.Now().Add(answerDeadline))
+	if !b.patient {
+		b.connection.SetReadDeadline(time.Now().Add(answerDeadline))
+	}
 	if b.left == 0 {
 		if b.left, b.err = readChunkHeader(b.in); b.err == nil && b.left == 0 {
 			b.err = io.EOF

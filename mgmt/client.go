@@ -33,10 +33,19 @@ const endPatience = 10 * time.Second
 // Stream runs a command that answers bit by bit. What it sends goes to w as it comes; its last words are the output. When
 // ctx ends, the command is told to end, and Stream returns when it has.
 func Stream(ctx context.Context, path string, w io.Writer, args ...string) (output []byte, status int, err error) {
-	return exchange(ctx, path, nil, args, w, func(c *net.UnixConn) {
-		c.SetReadDeadline(time.Now().Add(endPatience))
-		c.CloseWrite()
-	})
+	return exchange(ctx, path, nil, args, w, endWriting)
+}
+
+// Feed runs a command that answers bit by bit what it is given, which is read from in to its end. When ctx ends, so does the
+// input for the command. In may be read from even after Feed has returned, once.
+func Feed(ctx context.Context, path string, in io.Reader, w io.Writer, args ...string) (output []byte, status int, err error) {
+	return exchange(ctx, path, in, args, w, endWriting)
+}
+
+// endWriting tells a command that there comes no more, which it ends with.
+func endWriting(c *net.UnixConn) {
+	c.SetReadDeadline(time.Now().Add(endPatience))
+	c.CloseWrite()
 }
 
 // exchange sends a command and takes its answer. When ctx ends, stop is called.

@@ -167,7 +167,10 @@ func (e *Engine) runCompare(_ context.Context, r *Request) (any, error) {
 			return nil, err
 		}
 	} else {
-		change, err := ReadChange(r.Stdin)
+		change, err := Change{}, ErrNoInput
+		if r.Role >= Admin { // others get nothing onto the disk, not even for a moment
+			change, err = ReadChange(r.Stdin)
+		}
 		if errors.Is(err, ErrNoInput) {
 			change.Text, err = e.readFile()
 		}

@@ -250,7 +250,9 @@ func (e *Engine) commit(ctx context.Context, p *proposal, report *Report) {
 		s.Publish()
 	}
 	report.PublishMillis = millisSince(start)
-	report.PacketsLost = e.router.Lost() - lost
+	if now := e.router.Lost(); now > lost { // less where a netdev has gone, and its counters with it
+		report.PacketsLost = now - lost
+	}
 	e.running.Store(&running{config, generation, w.number})
 	report.Generation, report.Hash, report.Number = generation, config.Hash, w.number
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/user"
@@ -152,7 +151,7 @@ func serve(ctx context.Context, connection net.Conn, root *Command) {
 	case err != nil:
 		return // nobody to answer
 	default:
-		var stdin io.Reader
+		var stdin *body
 		if rest, ok := strings.CutPrefix(line, bodyMark); ok {
 			line, stdin = rest, &body{in: in, connection: connection}
 		}
@@ -188,7 +187,7 @@ func readRequest(in *bufio.Reader) (string, error) {
 }
 
 // execute runs a command line for the process at the other end.
-func execute(ctx context.Context, root *Command, line string, connection net.Conn, stdin io.Reader) (output []byte, status int) {
+func execute(ctx context.Context, root *Command, line string, connection net.Conn, stdin *body) (output []byte, status int) {
 	caller, err := peer(connection)
 	if err != nil {
 		return endLine([]byte(err.Error())), StatusRefused
@@ -197,9 +196,14 @@ func execute(ctx context.Context, root *Command, line string, connection net.Con
 	if invocation == nil {
 		return output, status
 	}
-	caller.Stdin = stdin
 	out := &chunks{connection, ctx}
-	if invocation.Command.Stream != nil {
+	switch streams := invocation.Command.Stream != nil; {
+	case stdin != nil && streams:
+		defer stdin.follow(ctx)()
+		fallthrough
+	case stdin != nil:
+		caller.Stdin = stdin
+	case streams:
 		var release func()
 		ctx, release = out.watch()
 		defer release()

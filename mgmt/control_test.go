@@ -260,6 +260,11 @@ func TestControlInput(t *testing.T) {
 			}
 			return store.Sum(text), nil
 		}},
+		{Name: "echo", Stream: func(ctx context.Context, r *Request, w io.Writer) (any, error) {
+			_, err := io.Copy(w, r.Stdin)
+			ended <- errors.Join(err, ctx.Err())
+			return "end", err
+		}},
 		{Name: "ignore", Run: func(context.Context, *Request) (any, error) { return strings.Repeat("x", 4<<20), nil }},
 	})
 	for _, size := range []int{0, 1, chunkMax, chunkMax + 1, 5<<20 + 7} {
@@ -272,6 +277,30 @@ func TestControlInput(t *testing.T) {
 	if output, status, err := Call(context.Background(), path, "sum"); err != nil || status != StatusOK || string(output) != store.Sum(nil)+"\n" {
 		t.Errorf("none: %d %s, %v", status, output, err)
 	}
+	// One that answers bit by bit is asked as often as one likes.
+	in, answers := io.Pipe()
+	heard, out := io.Pipe()
+	fed := make(chan error)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _, err := Feed(ctx, path, in, out, "echo")
+		fed <- err
+	}()
+	for range 3 {
+		io.WriteString(answers, "ping")
+		got := make([]byte, 4)
+		if _, err := io.ReadFull(heard, got); err != nil || string(got) != "ping" {
+			t.Errorf("echo %q, %v", got, err)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the end of the client is told as %v", err)
+	}
+	if err := <-fed; err != nil {
+		t.Errorf("feed: %v", err)
+	}
+	answers.Close()
 	// A command that does not want it answers all the same.
 	if output, status, err := CallWith(context.Background(), path, bytes.NewReader(make([]byte, 64<<20)), "ignore"); err != nil || status != StatusOK || len(output) != 4<<20+1 {
 		t.Errorf("ignored: %d, %d bytes, %v", status, len(output), err)

@@ -117,7 +117,7 @@ func TestKilled(t *testing.T) {
 		t.Run(do, func(t *testing.T) {
 			t.Parallel()
 			prepare := func() victim {
-				dir := t.TempDir()
+				dir := memory(t)
 				v := victim{Path: filepath.Join(dir, "weir.yaml"), Do: do, Other: filepath.Join(dir, "other")}
 				for path, text := range map[string]string{v.Path: crashOld, filepath.Join(dir, "x.routes"): routesOld, v.Other: routesNew} {
 					if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -167,10 +167,22 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// memory is a temporary directory, on a file system that need not wait for a disk if there is one: what a killed process
+// has written is there on either.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "weir-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // copied is a copy of a directory.
 func copied(t *testing.T, dir string) string {
 	t.Helper()
-	to := t.TempDir()
+	to := memory(t)
 	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}

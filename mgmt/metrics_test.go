@@ -74,7 +74,7 @@ func TestMetricsFollowCommits(t *testing.T) {
 	}
 	defer taken.Close()
 	calls := len(b.router.calls)
-	commit(with(taken.Addr().String()), "prepare: serve metrics (system.metrics.listen): listen tcp "+taken.Addr().String()+": bind: address already in use; generation 3 stays")
+	commit(with(taken.Addr().String()), "prepare: serve metrics (system.metrics.listen): listen tcp "+taken.Addr().String()+": bind: address already in use; commit 2, generation 3 stays")
 	if len(b.router.calls) != calls {
 		t.Errorf("the router was asked to %v", b.router.calls[calls:])
 	}

@@ -38,7 +38,10 @@ func (e *Engine) persist(p *proposal, config *Config, report *Report) (*written,
 		return w, nil
 	}
 	err := w.write(p, config, report)
-	e.setUnkept(err)
+	var edited *store.EditedError
+	if !errors.As(err, &edited) { // that one is no reason not to keep others
+		e.setUnkept(err)
+	}
 	if err == nil || p.install && !p.insist {
 		return w, err
 	}
@@ -48,9 +51,9 @@ func (e *Engine) persist(p *proposal, config *Config, report *Report) (*written,
 
 func (w *written) write(p *proposal, config *Config, report *Report) (err error) {
 	e := w.e
-	s := e.store.Load()
-	if s == nil {
-		return errors.Join(errNoStore, e.Kept())
+	s, err := e.opened()
+	if err != nil {
+		return err
 	}
 	if err := e.catchUp(s); err != nil {
 		return err
@@ -91,6 +94,25 @@ func (w *written) write(p *proposal, config *Config, report *Report) (err error)
 	installing := w.after
 	installing.Good = w.before.Good
 	return s.Install(w.number, targets, installing)
+}
+
+// opened is the store, which is made by the first commit, or by the first one that can.
+func (e *Engine) opened() (*store.Store, error) {
+	if s := e.store.Load(); s != nil {
+		return s, nil
+	}
+	s, err := store.Open(e.path, e.Step)
+	if err != nil {
+		return nil, err
+	}
+	// What runs was read from the file as it is, whatever was under way when somebody last wrote here.
+	if state := s.State(); state.Installing != nil || state.Pending != nil {
+		if err := s.SetState(store.State{Good: state.Good}); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	e.store.Store(s)
+	return s, nil
 }
 
 // record gives the configuration a number. One that runs already, and is not to be confirmed, has one.
@@ -251,15 +273,10 @@ func (e *Engine) Kept() error {
 
 // keptNotice says that commits are not kept, if that is so.
 func (e *Engine) keptNotice() []string {
-	if err := e.Kept(); err != nil && !isEdited(err) {
+	if err := e.Kept(); err != nil {
 		return []string{fmt.Sprintf("commits are not kept: %v", err)}
 	}
 	return nil
-}
-
-func isEdited(err error) bool {
-	var edited *store.EditedError
-	return errors.As(err, &edited)
 }
 
 // degrade notes that what runs is not what should, for everybody to see.

@@ -24,13 +24,14 @@ func (e *Engine) Start(ctx context.Context) Report {
 	}
 	defer e.put()
 	var pending *store.Pending
-	if s, err := store.Open(e.path, e.Step); err != nil {
-		e.setUnkept(err)
-		e.log.Warn("commits are not kept", zap.String("file", e.path), zap.Error(err))
-	} else {
-		e.store.Store(s)
-		e.resume(s)
-		pending = s.State().Pending
+	if store.Exists(e.path) { // else the first commit makes it
+		if s, err := store.Open(e.path, e.Step); err != nil {
+			e.log.Warn("commits are not kept", zap.String("file", e.path), zap.Error(err))
+		} else {
+			e.store.Store(s)
+			e.resume(s)
+			pending = s.State().Pending
+		}
 	}
 	var report Report
 	if pending != nil {

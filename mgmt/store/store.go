@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -119,6 +118,18 @@ var ErrInUse = errors.New("another process uses it")
 // ErrNone says that there is no such commit.
 var ErrNone = errors.New("no such commit")
 
+// suffix makes the name of the directory of that of the configuration.
+const suffix = ".commits"
+
+// Exists reports whether a configuration file has a directory of commits.
+func Exists(file string) bool {
+	real, err := Resolve(file)
+	if err == nil {
+		_, err = os.Stat(real + suffix)
+	}
+	return err == nil
+}
+
 // Open opens the directory of a configuration file, or makes it, beside the file itself where its name is a link. Step is called before each step that changes something on disk, with its name; nil is
 // nobody.
 func Open(file string, step func(string)) (*Store, error) {
@@ -126,7 +137,7 @@ func Open(file string, step func(string)) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open commits: %w", err)
 	}
-	dir := real + ".commits"
+	dir := real + suffix
 	if step == nil {
 		step = func(string) {}
 	}
@@ -169,73 +180,6 @@ func (s *Store) recordPath(n int) string { return s.path("commits", strconv.Itoa
 
 // Blob is where the content of a routes-file is.
 func (s *Store) Blob(sum string) string { return s.path("blobs", sum) }
-
-// read takes in what is there, and removes what a crash has left.
-func (s *Store) read() error {
-	text, err := os.ReadFile(s.path("state.json"))
-	if err == nil {
-		err = json.Unmarshal(text, &s.state)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("read state.json: %w", err)
-	}
-	names, err := filepath.Glob(s.path("commits", "*.json"))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".json"))
-		if err != nil {
-			continue // not ours
-		}
-		var c Commit
-		text, err := os.ReadFile(name)
-		if err == nil {
-			err = json.Unmarshal(text, &c)
-		}
-		if err != nil || c.Number != n {
-			return fmt.Errorf("read commits/%d.json: %w", n, cmp.Or(err, errors.New("it is another commit's")))
-		}
-		s.commits = append(s.commits, c)
-	}
-	slices.SortFunc(s.commits, func(a, b Commit) int { return a.Number - b.Number })
-	last := s.state.Good
-	if i := s.state.Installing; i != nil {
-		last = max(last, i.Number)
-	}
-	kept := len(s.commits)
-	for kept > 0 && s.commits[kept-1].Number > last {
-		kept--
-	}
-	if s.state == (State{}) {
-		// The first commit was killed on its way.
-		kept = 0
-	}
-	s.commits = s.commits[:kept]
-	s.sweep()
-	return nil
-}
-
-// sweep removes what no commit needs: texts and records beyond those that are kept, blobs that nobody refers to, temporary
-// files. What cannot be removed costs room and nothing else.
-func (s *Store) sweep() {
-	needed := map[string]bool{}
-	for _, c := range s.commits {
-		needed[s.textPath(c.Number)], needed[s.recordPath(c.Number)] = true, true
-		for _, f := range c.Files {
-			needed[s.Blob(f.SHA256)] = true
-		}
-	}
-	for _, dir := range []string{"commits", "blobs"} {
-		entries, _ := os.ReadDir(s.path(dir))
-		for _, e := range entries {
-			if path := s.path(dir, e.Name()); !needed[path] {
-				s.step("remove " + filepath.Join(dir, e.Name()))
-				_ = os.Remove(path)
-			}
-		}
-	}
-}
 
 // Commits are those that came into force, the newest first.
 func (s *Store) Commits() []Commit {
