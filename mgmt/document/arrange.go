@@ -15,7 +15,7 @@ type target struct {
 	at   int     // how many words lead to c
 }
 
-// item is what is there.
+// cursor is the place as one whose value is at hand.
 func (t *target) cursor(d *Document) *cursor {
 	if t.c == nil {
 		return d.top()

@@ -1,6 +1,9 @@
 package document
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Delete removes what a line of words leads to: a value, or a section with all that is in it; without words, everything. A section that
 // says nothing any more goes with it. Comments on lines of their own stay.
@@ -8,14 +11,28 @@ func (d *Document) Delete(words ...string) error {
 	return d.edit(func() error {
 		w := &walk{words: words}
 		if len(words) == 0 {
-			for v := &d.root.value; len(v.items) > 0 && !v.flow; {
-				d.remove(d.top(), len(v.items)-1)
-			}
+			d.deleteAll()
 			return nil
 		}
 		_, err := d.delete(d.schema, d.top(), w)
 		return err
 	})
+}
+
+func (d *Document) deleteAll() {
+	d.save(&d.root)
+	v := &d.root.value
+	if v.flow || v.kind == Scalar {
+		d.root.value = node{kind: Mapping, flow: true, raw: "{", tail: "}"}
+		return
+	}
+	var comments strings.Builder
+	for _, it := range v.items {
+		if strings.Contains(it.lead, "#") {
+			comments.WriteString(it.lead[:strings.LastIndexByte(it.lead, '\n')+1])
+		}
+	}
+	d.root.value = node{tail: comments.String() + v.tail}
 }
 
 // delete removes what the rest of the words leads to, and reports whether the value of c is to go too.

@@ -111,6 +111,7 @@ func TestEdits(t *testing.T) {
 		{"delete rules [1] name", "-  - {name: silver, priority: 200, lookup: main} # then silver|+  - {priority: 200, lookup: main} # then silver"},
 		{"rename rules gold to golden", "-  - {name: gold, priority: 100, lookup: x}|+  - {name: golden, priority: 100, lookup: x}"},
 		{"rename tables x to xx", "-  x:|+  xx:"},
+		{"delete rules", "-rules:|-  # gold first|-  - {name: gold, priority: 100, lookup: x}|-  - {name: silver, priority: 200, lookup: main} # then silver"},
 		{"set system ssh users alice keys \"ssh-ed25519 AAAA alice\"", `+system:|+  ssh:|+    users:|+      alice:|+        keys: ["ssh-ed25519 AAAA alice"]`},
 	} {
 		d := parse(t, edited)
@@ -129,6 +130,27 @@ func TestEdits(t *testing.T) {
 		}
 		if _, err := document.Parse(mgmt.Schema(), d.Text()); err != nil {
 			t.Errorf("%s: %v", c.edit, err)
+		}
+	}
+}
+
+// TestDeleteAll: what is left is comments, and the document can be filled again.
+func TestDeleteAll(t *testing.T) {
+	for text, want := range map[string]string{
+		"# head\nversion: 1\n# ports\nports:\n  # em0\n  em0: {}\n# end\n": "# head\n# ports\n# end\n",
+		"{version: 1}\n":        "{}\n",
+		"--- {version: 1}\n...": "--- {}\n...",
+		"version: 1":            "",
+	} {
+		d := parse(t, text)
+		if err := d.Delete(); err != nil || d.String() != want {
+			t.Errorf("%q: %v, %q", text, err, d)
+		}
+		if err := d.Set("rules", "a", "priority", "1"); err != nil {
+			t.Error(err)
+		}
+		if got := commands(t, parse(t, d.String())); got != "rules a priority 1\n" {
+			t.Errorf("%q: then %q", text, got)
 		}
 	}
 }

@@ -233,7 +233,12 @@ func (d *Document) Replace(words []string, other *Document) error {
 		to, err := d.locate(&walk{words: words})
 		if err != nil {
 			e := &emitter{}
-			e.target(from, source, w)
+			if from.s.Form == Entries { // its entries are named as this document's would be
+				e.around = d.at(words[:len(words)-1])
+				e.value(from.s, v, words)
+			} else {
+				e.target(from, source, w)
+			}
 			return d.mergeCommands(e)
 		}
 		c := to.cursor(d)

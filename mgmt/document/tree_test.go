@@ -207,3 +207,10 @@ func TestPositions(t *testing.T) {
 		walk(&root)
 	}
 }
+
+func FuzzRead(f *testing.F) {
+	for _, text := range seeds(f) {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { compareTrees(t, text) })
+}

@@ -77,10 +77,9 @@ func Line(words ...string) string {
 func indexWord(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
 func parseIndex(word string) (int, bool) {
-	inner, ok := strings.CutPrefix(word, "[")
-	if inner, ok = strings.CutSuffix(inner, "]"); !ok || inner == "" || word[0] != '[' {
+	if len(word) < 3 || word[0] != '[' || word[len(word)-1] != ']' {
 		return 0, false
 	}
-	i, err := strconv.Atoi(inner)
+	i, err := strconv.Atoi(word[1 : len(word)-1])
 	return i, err == nil && i >= 0
 }
