@@ -138,17 +138,17 @@ func TestReadRouteChanges(t *testing.T) {
 func TestFeed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
 	begun := make(chan bool, 1)
-	stop := serveCommands(t, path, []*Command{{Name: "upper", Feed: func(_ context.Context, args []string, asJSON bool, in io.Reader, w io.Writer) (any, error) {
+	stop := serveCommands(t, path, []*Command{{Name: "upper", Stream: func(_ context.Context, r *Request, w io.Writer) (any, error) {
 		begun <- true
 		n := 0
 		for b := make([]byte, 1000); ; {
-			got, err := in.Read(b)
+			got, err := r.Stdin.Read(b)
 			n += got
 			if _, err := w.Write(bytes.ToUpper(b[:got])); err != nil {
 				return nil, err
 			}
 			if err == io.EOF {
-				return fmt.Sprint(n, args), nil
+				return fmt.Sprint(n, r.Args), nil
 			} else if err != nil {
 				return nil, err
 			}
