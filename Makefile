@@ -5,7 +5,7 @@ BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-peers peers container install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages peers container install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-fib: need-root bin/dpdk-fib ## forwarding tables beside DPDK's, into RESUL
 bench-acl: need-root bin/dpdk-acl ## rules beside DPDK's classifier, into RESULTS/acl.md (root, libdpdk-dev)
 	$(GO) test -buildvcs=false -count 1 -timeout 30m -run '^TestAgainstDPDK$$' ./policy -args -dpdk $(CURDIR)/bin/dpdk-acl -dpdk.rounds $(ROUNDS) -dpdk.page $(RESULTS)/acl.md
 
+bench-iprule: need-root ## rules beside the kernel's (ip rule), into RESULTS/iprule.md (root)
+	$(GO) test -buildvcs=false -count 1 -run '^TestAgainstIPRule$$' ./policy -args -iprule.most 4000 -iprule.rounds $(ROUNDS) -iprule.page $(RESULTS)/iprule.md
+
 peers: need-root build ## weir beside the I/O floor, XDP and the kernel, on one testbed (root)
 	$(BIN) perf peers
 
@@ -73,8 +76,13 @@ bench-peers: need-root build ## the same with rules, marks, and the Internet's t
 		$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-rules-$$rules --rules $$rules || exit 1; \
 	done
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-policy --rules 4000 --marks 1000 --peers weir,plain,floor
+	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-marks --marks 1000 --peers weir,plain,kernel,nft
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf peers -q --rounds $(ROUNDS) --window $(WINDOW) --dir $(RESULTS) --out peers-table --routes bin/internet.gz
+
+bench-stages: build ## what each stage of the packet loop takes, with rules and the Internet's table, into RESULTS/stages.md
+	@ln -sf "$(TABLE)" bin/internet.gz
+	$(BIN) perf stages --rounds $(ROUNDS) --routes bin/internet.gz --page $(RESULTS)/stages.md
 
 container: ## build the container image with docker or buildah
 	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi

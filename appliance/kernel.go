@@ -187,9 +187,10 @@ func (r *Router) applyAddresses(s *setup, p *policy.Port, link netlink.Link) err
 	return nil
 }
 
-// applyNeighbors gives the kernel the static neighbours too, for what the router itself sends, and the gateways to manage.
+// applyNeighbors gives the kernel the static neighbours too, for what the router itself sends, and the gateways to manage. One
+// that is there already is left alone.
 func (r *Router) applyNeighbors(s *setup) error {
-	all := s.snap.Adjacencies
+	all, kernel := s.snap.Adjacencies, s.kernel
 	for i := range uint32(all.Len()) {
 		n := all.At(i)
 		if !n.Static || s.ifindex[n.Neighbor.Port] == 0 {
@@ -202,7 +203,12 @@ func (r *Router) applyNeighbors(s *setup) error {
 		set := setting{Kind: settingNeighbor, Port: link.Attrs().Name, Ifindex: link.Attrs().Index,
 			Value: fmt.Sprintf("%s %s", n.Neighbor.Addr, net.HardwareAddr(n.DstMAC[:]))}
 		s.want(link, set)
-		if s.kernel != nil && s.kernel.hasNeighbor(s, n) {
+		if kernel == nil {
+			if kernel, err = lookAtKernel(); err != nil { // what changed meanwhile cannot be listed
+				kernel = &kernelView{}
+			}
+		}
+		if kernel.hasNeighbor(s, n) {
 			continue
 		}
 		neighbor, err := parseNeighbor(set)

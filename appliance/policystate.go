@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"errors"
 	"time"
 
 	"weir/policy"
@@ -48,7 +49,22 @@ type RouteState struct {
 	TOS    uint8     `json:"tos,omitempty"`
 	Metric uint32    `json:"metric,omitempty"`
 	Text   string    `json:"text"`
+	Origin string    `json:"origin"`         // configuration, or run-time
 	Hits   *HitState `json:"hits,omitempty"` // absent where the table does not count routes
+}
+
+// Explain explains what becomes of a packet, described by words such as iif=em0, by what runs now.
+func (r *Router) Explain(words []string) (e policy.Explanation, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running == nil {
+		return e, errors.New("nothing runs")
+	}
+	k, err := r.running.snap.ParsePacket(words)
+	if err != nil {
+		return e, err
+	}
+	return r.running.snap.Explain(&k), nil
 }
 
 func (h Hits) state(x policy.Hits) HitState {
@@ -78,6 +94,8 @@ func (h Hits) Statements() (list []StatementState) {
 
 // Tables lists the tables with their hits.
 func (h Hits) Tables() (list []TableState) {
+	h.routing.RLock()
+	defer h.routing.RUnlock()
 	for i := range uint16(h.Snapshot.Tables()) {
 		t := h.Snapshot.Table(i)
 		answered, missed := h.Snapshot.TableHits(h.Tally, i)
@@ -93,12 +111,17 @@ func (h Hits) Tables() (list []TableState) {
 
 // Routes lists the routes of the table of that name; ok is false if there is none.
 func (h Hits) Routes(table string) (list []RouteState, ok bool) {
+	h.routing.RLock()
+	defer h.routing.RUnlock()
 	for i := range uint16(h.Snapshot.Tables()) {
 		if h.Snapshot.TableName(i) != table {
 			continue
 		}
 		for r := range h.Snapshot.Routes(i).All() {
-			state := RouteState{Prefix: r.Prefix.String(), TOS: r.TOS, Metric: r.Metric, Text: h.Snapshot.RouteText(r)}
+			state := RouteState{Prefix: r.Prefix.String(), TOS: r.TOS, Metric: r.Metric, Text: h.Snapshot.RouteText(r), Origin: "configuration"}
+			if r.RunTime {
+				state.Origin = "run-time"
+			}
 			if hits, ok := h.Snapshot.RouteHits(h.Tally, r); ok {
 				s := h.state(hits)
 				state.Hits = &s

@@ -121,6 +121,13 @@ func (w *Worker) forward(in *ingress) int {
 		in.queue.Kick() // what an earlier kick left in the ring
 		return 0
 	}
+	w.route(in, n)
+	w.flush()
+	return n
+}
+
+// route takes the n packets of the batch to the egresses that they leave by.
+func (w *Worker) route(in *ingress, n int) {
 	w.tick()
 	w.from, w.fromPort = in, policy.None
 	w.count.packets.Add(uint64(n))
@@ -134,8 +141,6 @@ func (w *Worker) forward(in *ingress) int {
 	} else {
 		w.decide(umem, w.frames[:m], w.keys[:m], w.verdicts[:m])
 	}
-	w.flush()
-	return n
 }
 
 // decide gives packets their verdicts, and carries those out.

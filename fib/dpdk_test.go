@@ -30,7 +30,7 @@ type dpdkFamily struct {
 	routes []Route
 	peer   *versus.Peer
 	table  *Table
-	kernel *versus.Kernel          // IPv4 only
+	kernel *versus.Kernel
 	lists  [][]netip.Addr          // by kind
 	v4     [][][BatchMax]uint32    // by kind
 	v6     [][][4][BatchMax]uint32 // by kind
@@ -99,9 +99,7 @@ func newDPDKFamily(t *testing.T, four bool) *dpdkFamily {
 			own, hops = append(own, p), append(hops, hop)
 		}
 	}
-	if four {
-		f.kernel = versus.NewKernel(t, own, hops, trafficSize)
-	}
+	f.kernel = versus.NewKernel(t, own, hops, trafficSize)
 	args := []string{"6", writeFile(t, dir, "routes", records)}
 	if four {
 		args[0] = "4"
@@ -217,9 +215,6 @@ func hopOf(a *Answer) int {
 
 // sameAsKernel compares the next hops of every address with the kernel's.
 func (f *dpdkFamily) sameAsKernel(t *testing.T) {
-	if f.kernel == nil {
-		return
-	}
 	array, _ := f.table.Array()
 	for kind, name := range trafficKinds {
 		f.kernel.Use(f.lists[kind])
@@ -248,10 +243,7 @@ const passes = 4
 func (f *dpdkFamily) compareLookups(t *testing.T) map[string]versus.Spread {
 	array, _ := f.table.Array()
 	took := map[string]versus.Spread{}
-	turns := []string{"weir", "scalar", "avx512"}
-	if f.kernel != nil {
-		turns = append(turns, "kernel")
-	}
+	turns := []string{"weir", "scalar", "avx512", "kernel"}
 	for range *dpdkRounds {
 		for kind, name := range trafficKinds {
 			for _, who := range turns {
@@ -282,7 +274,8 @@ func (f *dpdkFamily) compareLookups(t *testing.T) map[string]versus.Spread {
 // updates are what a change of a route costs, ns by round: of weir, and of DPDK.
 type updates struct {
 	mean, p50, p99 [2]versus.Spread
-	garbage        float64 // bytes per change
+	garbage        float64 // bytes per change, in the last round
+	clock          float64 // ns that reading the thread's time takes
 }
 
 // compareUpdates has both make the same changes: a route goes, comes back by another gateway, or changes its gateway.
@@ -294,6 +287,11 @@ func (f *dpdkFamily) compareUpdates(t *testing.T) (u updates) {
 		u.p50[who], u.p99[who] = append(u.p50[who], float64(p50)), append(u.p99[who], float64(p99))
 	}
 	took := make([]int64, n)
+	began := versus.ThreadTime()
+	for range n {
+		versus.ThreadTime()
+	}
+	u.clock = float64(versus.ThreadTime()-began) / n
 	dir := t.TempDir()
 	for range max(3, *dpdkRounds/3) {
 		var records []byte

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"weir/mgmt/document"
 )
 
 // archiveMax bounds the routes-files of an archive together, in bytes.
@@ -76,7 +78,7 @@ const (
 func peekable(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, peekSize) }
 
 func readText(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, textMax+1)) // one more, for Parse to see that it is too long
+	text, err := io.ReadAll(io.LimitReader(r, document.TextMax+1)) // one more, for Parse to see that it is too long
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"weir/mgmt/document"
 )
 
 // entry is a file of an archive.
@@ -104,8 +106,8 @@ func TestReadChange(t *testing.T) {
 
 // TestReadChangeLimits: neither a text without end nor many small files are taken.
 func TestReadChangeLimits(t *testing.T) {
-	change, err := ReadChange(strings.NewReader(strings.Repeat("#", textMax+1000)))
-	if err != nil || len(change.Text) != textMax+1 {
+	change, err := ReadChange(strings.NewReader(strings.Repeat("#", document.TextMax+1000)))
+	if err != nil || len(change.Text) != document.TextMax+1 {
 		t.Errorf("%d bytes, %v", len(change.Text), err)
 	}
 	many := make([]entry, filesMax+2)

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"weir/mgmt/document"
 	"weir/mgmt/store"
 )
 
@@ -189,7 +190,7 @@ func (e *Engine) readFile() ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, textMax))
+	return io.ReadAll(io.LimitReader(f, document.TextMax))
 }
 
 func (e *Engine) showConfiguration(_ context.Context, r *Request) (any, error) {

@@ -21,11 +21,12 @@
 // # What to beware of
 //
 //   - Only the lexer of goccy/go-yaml is used, not its parser, whose time is quadratic in the number of keys of a
-//     mapping and whose stack grows with it. The tree builder here (tree.go) is linear and bounded in depth; it knows
+//     mapping and whose stack grows with it. The tree builder of mgmt/document is linear and bounded in depth; it knows
 //     the YAML that a configuration needs and refuses the rest (anchors, aliases, tags, directives, complex keys,
 //     further documents). A test holds it to goccy's parser.
 //   - A scalar is text until a section says what it must be. So `reverse-path: off` is the word off whatever the
 //     YAML version thinks of it, and `mac: 02:00:00:00:00:09` is no sexagesimal number.
 //   - Routes that were read from a file share their next-hop slices. They are immutable, as fib.Route says.
+//   - A key that a section gets must go into the schema too (schema.go), with its help; a test fails until it does.
 //   - What this version does not support is refused by name: the list is in unsupported.go.
 package mgmt

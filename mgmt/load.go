@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weir/mgmt/document"
 	"weir/policy"
 )
 
@@ -82,7 +83,7 @@ func Load(name string) (*Config, Problems) {
 		return refuse(withoutPath(err))
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, textMax+1)) // one more, for Parse to see that it is too long
+	text, err := io.ReadAll(io.LimitReader(f, document.TextMax+1)) // one more, for Parse to see that it is too long
 	if err != nil {
 		return refuse(withoutPath(err))
 	}

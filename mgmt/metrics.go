@@ -12,7 +12,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Metrics serves metrics by HTTP, at the address that the configuration gives and nowhere unless it does. It is a Service.
+// Metrics serves metrics, and whatever else there is to look at, by HTTP, at the address that the configuration gives and nowhere
+// unless it does. It is a Service.
 type Metrics struct {
 	handler http.Handler
 	log     *zap.Logger
@@ -31,7 +32,7 @@ type metricsServer struct {
 // MetricsPath is where the metrics are.
 const MetricsPath = "/metrics"
 
-// NewMetrics returns the service; handler answers requests for MetricsPath.
+// NewMetrics returns the service; handler answers all requests, those for MetricsPath among them.
 func NewMetrics(handler http.Handler, log *zap.Logger) *Metrics {
 	return &Metrics{handler: handler, log: log}
 }
@@ -52,10 +53,8 @@ func (m *Metrics) Prepare(s System) error {
 	if err != nil {
 		return fmt.Errorf("serve metrics (system.metrics.listen): %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET "+MetricsPath, m.handler)
 	m.prepared = &metricsServer{s.Metrics, &http.Server{
-		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: m.handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: zap.NewStdLog(m.log),
 	}, listener}
 	return nil

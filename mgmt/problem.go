@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
+
+	"weir/mgmt/document"
 )
 
 // Severity says whether a problem refuses the configuration.
@@ -141,21 +142,5 @@ func (f *findings) problems(files []string) Problems {
 	return list
 }
 
-// clip shortens and cleans text of the user's that goes into a message: bounded, printable, on one line.
-func clip(s string) string {
-	const longest = 60
-	var b strings.Builder
-	n := 0
-	for _, r := range s {
-		if n == longest {
-			b.WriteString("…")
-			break
-		}
-		if !unicode.IsPrint(r) {
-			r = unicode.ReplacementChar
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return b.String()
-}
+// clip is document.Clip: text of the user's that goes into a message.
+func clip(s string) string { return document.Clip(s) }

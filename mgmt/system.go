@@ -12,13 +12,14 @@ type System struct {
 	Hostname string // empty: leave the machine's alone
 	Workers  []int  // CPUs of the workers, in the order of the file; nil is auto: all CPUs but one
 	Metrics  string // address and port that metrics are served on; empty: nowhere
+	Syslog   string // address and port of a server that gets the log by UDP; empty: none
 	SSH      *SSH   // nil: nobody can come in
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "syslog", "ssh"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -46,6 +47,15 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 				}
 			})
 			d.required(v, p, "listen", has || !isMapping)
+		case "syslog":
+			has := false
+			isMapping := d.fields(v, p, &syslogKeys, func(_ key, v *node, p *path) {
+				has = true
+				if at := d.listenAddress(v, p, "an address and a port such as 192.0.2.9:514 or [::1]:514"); at.IsValid() {
+					d.system.Syslog = at.String()
+				}
+			})
+			d.required(v, p, "server", has || !isMapping)
 		case "ssh":
 			d.decodeSSH(v, p)
 		case "kernel-routes":
@@ -58,7 +68,10 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 	})
 }
 
-var metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
+var (
+	metricsKeys = section{name: "system.metrics", keys: []string{"listen"}}
+	syslogKeys  = section{name: "system.syslog", keys: []string{"server"}}
+)
 
 // listenAddress returns an address and port to listen on, or none where the text is not what it should be.
 func (d *decoder) listenAddress(n *node, p *path, what string) netip.AddrPort {

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"weir/mgmt/document"
 )
 
 // seeds are the texts of testdata.
@@ -27,184 +26,6 @@ func seeds(t testing.TB, extension string) (texts [][]byte) {
 		texts = append(texts, text)
 	}
 	return texts
-}
-
-// outline writes a tree down without positions.
-func (n *node) outline(b *strings.Builder) {
-	switch n.kind {
-	case nothing:
-		b.WriteString("~")
-	case scalar:
-		fmt.Fprintf(b, "%q", n.text)
-	case mapping:
-		b.WriteByte('{')
-		for i := range n.keys {
-			fmt.Fprintf(b, "%q: ", n.keys[i].text)
-			n.items[i].outline(b)
-			b.WriteString(", ")
-		}
-		b.WriteByte('}')
-	case sequence:
-		b.WriteByte('[')
-		for i := range n.items {
-			n.items[i].outline(b)
-			b.WriteString(", ")
-		}
-		b.WriteByte(']')
-	}
-}
-
-// outlineTwin writes the tree of goccy's parser down in the same way.
-func outlineTwin(n ast.Node, b *strings.Builder) {
-	switch n := n.(type) {
-	case nil:
-		b.WriteString("~")
-	case *ast.NullNode:
-		b.WriteString("~")
-	case *ast.MappingNode:
-		b.WriteByte('{')
-		for _, v := range n.Values {
-			fmt.Fprintf(b, "%q: ", v.Key.GetToken().Value)
-			outlineTwin(v.Value, b)
-			b.WriteString(", ")
-		}
-		b.WriteByte('}')
-	case *ast.MappingValueNode:
-		fmt.Fprintf(b, "{%q: ", n.Key.GetToken().Value)
-		outlineTwin(n.Value, b)
-		b.WriteString(", }")
-	case *ast.SequenceNode:
-		b.WriteByte('[')
-		for _, v := range n.Values {
-			outlineTwin(v, b)
-			b.WriteString(", ")
-		}
-		b.WriteByte(']')
-	case *ast.LiteralNode:
-		fmt.Fprintf(b, "%q", n.Value.Value)
-	default:
-		fmt.Fprintf(b, "%q", n.GetToken().Value)
-	}
-}
-
-// compareTrees fails if goccy's parser accepts a text that parseTree accepts too, and understands something else.
-// It refuses a few texts that are right, and parseTree refuses what a configuration does not need, so the other
-// direction says nothing.
-func compareTrees(t *testing.T, text []byte) {
-	root, err := parseTree(text)
-	if err != nil {
-		return
-	}
-	tokens, err := lex(string(text))
-	if err != nil {
-		t.Fatal("parseTree accepts what its lexer does not:", err)
-	}
-	for _, token := range tokens {
-		if joinsColons(token.Value) {
-			return // joinColons repairs what goccy's parser goes wrong with
-		}
-	}
-	file, err := func() (f *ast.File, err error) {
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("panic: %v", r)
-			}
-		}()
-		return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-	}()
-	if err != nil || len(file.Docs) == 0 {
-		return
-	}
-	var got, want strings.Builder
-	root.outline(&got)
-	outlineTwin(file.Docs[0].Body, &want)
-	if got.String() != want.String() {
-		t.Errorf("text %q\n got %s\nwant %s", text, &got, &want)
-	}
-}
-
-func joinsColons(s string) bool { return strings.Contains(s, ":") }
-
-func TestTreeTwin(t *testing.T) {
-	for _, text := range seeds(t, ".yaml") {
-		compareTrees(t, text)
-	}
-	for _, text := range []string{
-		"a: 1\nb:\n- 1\n- 2\nc:\n  - 3\n  -\n  - - 4\n    - 5\n  - d: 6\n    e: 7\n",
-		"a: |\n  text\n  more\nb: >-\n  folded\n  line\nc: x\n",
-		"a: \"x\\ty\" # comment\n'b c': 'it''s'\n",
-		"{a: [b, {c: d}, ], e: {}, f: [], g: , h: ~}\n",
-		"a:\n  b:\n    c:\n  d:\ne:\n",
-		"[a,\n b\n , c]\n",
-		"- a: b\n  c:\n  - d\n  e: f\n-\n  g: h\n",
-		"a: b\r\nc:\r\n  d: e\r\n",
-		"a: multi\n  line\nb: \"multi\n  line\"\nc: d\n",
-	} {
-		compareTrees(t, []byte(text))
-		if _, err := parseTree([]byte(text)); err != nil {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-}
-
-// TestColons checks text with colons in every surrounding: the lexer takes some of it apart.
-func TestColons(t *testing.T) {
-	for text, want := range map[string]string{
-		"a: 2001:db8::1/64":              `{"a": "2001:db8::1/64", }`,
-		"a: ::1":                         `{"a": "::1", }`,
-		"a: [::1, 2001:db8::1]":          `{"a": ["::1", "2001:db8::1", ], }`,
-		"{a: [::1, 2001:db8::1, b]}":     `{"a": ["::1", "2001:db8::1", "b", ], }`,
-		"{a: {b: [2001:db8:7::1/64]}}":   `{"a": {"b": ["2001:db8:7::1/64", ], }, }`,
-		"{a: [::/0], b: ::/0}":           `{"a": ["::/0", ], "b": "::/0", }`,
-		"- {m: 02:00:00:00:00:09, n: x}": `[{"m": "02:00:00:00:00:09", "n": "x", }, ]`,
-		`{a: ["x": 1]}`:                  "error",
-		"{a: [x: 1]}":                    "error",
-	} {
-		root, err := parseTree([]byte(text))
-		var got strings.Builder
-		if err != nil {
-			got.WriteString("error")
-		} else {
-			root.outline(&got)
-		}
-		if got.String() != want {
-			t.Errorf("%s: got %s (%v), want %s", text, &got, err, want)
-		}
-	}
-}
-
-// TestPositions checks that every scalar of a text is where its position says.
-func TestPositions(t *testing.T) {
-	for _, text := range append(seeds(t, ".yaml"), []byte("ä: [ö, \"ü\"]\nb:\n- é: ß\n"), []byte("# c\r\na: 'b\r\n  c'\r\nd: e\r\n")) {
-		root, err := parseTree(text)
-		if err != nil {
-			continue
-		}
-		lines := strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n")
-		check := func(at spot, word string) {
-			if strings.ContainsAny(word, "\n") || word == "" {
-				return
-			}
-			word = strings.Fields(word)[0] // the rest may be on the next line
-			line := []rune(lines[at.line-1])
-			if rest := string(line[at.column-1:]); !strings.HasPrefix(strings.TrimLeft(rest, `"'|`), word) && !strings.HasPrefix(rest, "|") {
-				t.Errorf("%q is said to be at %d:%d of %q, where %q is", word, at.line, at.column, text, rest)
-			}
-		}
-		var walk func(n *node)
-		walk = func(n *node) {
-			if n.kind == scalar {
-				check(n.at, n.text)
-			}
-			for _, k := range n.keys {
-				check(k.at, k.text)
-			}
-			for i := range n.items {
-				walk(&n.items[i])
-			}
-		}
-		walk(&root)
-	}
 }
 
 // hostile are texts that cost a careless parser memory, time or its stack; each is repeated to a size.
@@ -286,7 +107,7 @@ func TestHostile(t *testing.T) {
 			}
 		}
 	}
-	if _, problems := parse(strings.Repeat("a", textMax+1)); len(problems) != 1 || !strings.Contains(problems[0].Message, "larger than") {
+	if _, problems := parse(strings.Repeat("a", document.TextMax+1)); len(problems) != 1 || !strings.Contains(problems[0].Message, "larger than") {
 		t.Errorf("a text that is too large: %.200s", problems.String())
 	}
 }
@@ -300,7 +121,6 @@ func FuzzParse(f *testing.F) {
 	}
 	routes := seeds(f, ".routes")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		compareTrees(t, text)
 		config, problems := Parse("fuzz.yaml", text, openSeed(routes))
 		if (config == nil) != problems.Refused() {
 			t.Fatalf("config %v with problems:\n%s", config != nil, problems)

@@ -2,7 +2,7 @@
 //
 // [Peers] puts weir beside what it should be judged by on one machine: the I/O floor, which is the least that a
 // forwarder over AF_XDP can do ([RunFloor]), an XDP program that asks the kernel's tables, and the kernel's own forwarding.
-// They may be given rules and routes to carry ([Load]). All stand in the same place of the same testbed and take turns:
+// They may be given rules and routes to carry, and marks, which the kernel has in nftables ([Load]). All stand in the same place of the same testbed and take turns:
 //
 //	core 0                    core 1                                  core 1, in softirq
 //	┌──────────┐  veth   ┌────────────────────────────────┐  veth   ┌───────────┐
@@ -13,6 +13,11 @@
 // The generator is a BPF program that the kernel runs over live frames (BPF_PROG_TEST_RUN), several million a second,
 // paced. The counter is an XDP program that drops what it counts. Everything that the router's packets cost, receive
 // path included, is done by threads on core 1 which are timed: the router's worker, and the NAPI threads of its ports.
+//
+// [Stages] takes the router's code apart: what parsing, the decision and rewriting take of a packet's time, without devices.
+//
+// A [Bench] puts one device under test between a sender and a receiver of perf/traffic, as a trial.Tester: the procedures of
+// perf/procedure measure it, and perf/report shows what they found.
 //
 // What to beware of:
 //   - Absolute figures of a virtual machine drift by a factor of two. Only ratios of one round mean anything, and only

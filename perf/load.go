@@ -18,8 +18,10 @@ import (
 // that every packet meets them all.
 type Load struct {
 	Rules  int            // policy rules, for sources that do not occur
-	Marks  int            // statements of weir's mark program, the same; the kernel has no such
-	Routes []netip.Prefix // IPv4, all by the same gateway; the stream then goes to addresses inside of these
+	Marks  int            // statements of weir's mark program, the same; of the others only Marked has them
+	Routes []netip.Prefix // of one family, all by the same gateway; the stream then goes to addresses inside of these
+	Wide   bool           // rules and statements look at more than the source; for Stages
+	IPv6   bool           // instead of IPv4; for Stages
 }
 
 // LoadMax is the most rules, or statements.
@@ -35,12 +37,12 @@ func (l *Load) check() error {
 }
 
 func (l *Load) String() string {
-	return fmt.Sprintf("%d rules, %d mark statements (weir only), %d routes", l.Rules, l.Marks, max(1, len(l.Routes)))
+	return fmt.Sprintf("%d rules, %d mark statements (weir and nft only), %d routes", l.Rules, l.Marks, max(1, len(l.Routes)))
 }
 
 // ParseRoutes reads a number, of random prefixes, or the name of a file with a prefix a line, which may be compressed (.gz).
-// IPv6 is left out.
-func ParseRoutes(text string) ([]netip.Prefix, error) {
+// The other family is left out.
+func ParseRoutes(text string, six bool) ([]netip.Prefix, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -48,7 +50,7 @@ func ParseRoutes(text string) ([]netip.Prefix, error) {
 		if n < 0 || n > 2_000_000 {
 			return nil, fmt.Errorf("%d routes: must be 0 to 2000000", n)
 		}
-		return randomPrefixes(n), nil
+		return randomPrefixes(n, six), nil
 	}
 	f, err := os.Open(text)
 	if err != nil {
@@ -61,9 +63,9 @@ func ParseRoutes(text string) ([]netip.Prefix, error) {
 			return nil, fmt.Errorf("read routes from %s: %w", text, err)
 		}
 	}
-	list, err := readPrefixes(r)
+	list, err := readPrefixes(r, six)
 	if err == nil && len(list) == 0 {
-		err = errors.New("no IPv4 prefix")
+		err = errors.New("no prefix of the family")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read routes from %s: %w", text, err)
@@ -71,7 +73,7 @@ func ParseRoutes(text string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-func readPrefixes(r io.Reader) (list []netip.Prefix, err error) {
+func readPrefixes(r io.Reader, six bool) (list []netip.Prefix, err error) {
 	seen := make(map[netip.Prefix]bool)
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
@@ -83,7 +85,7 @@ func readPrefixes(r io.Reader) (list []netip.Prefix, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		if p = p.Masked(); p.Addr().Is4() && !seen[p] {
+		if p = p.Masked(); p.Addr().Is4() != six && !seen[p] {
 			seen[p] = true
 			list = append(list, p)
 		}
@@ -92,14 +94,18 @@ func readPrefixes(r io.Reader) (list []netip.Prefix, err error) {
 }
 
 // randomPrefixes are as long as the Internet's mostly are, in what is not reserved; the same at every call.
-func randomPrefixes(n int) []netip.Prefix {
+func randomPrefixes(n int, six bool) []netip.Prefix {
 	rng := rand.New(rand.NewPCG(4, 4))
 	lengths := []int{24, 24, 24, 24, 24, 24, 23, 22, 22, 21, 20, 19, 18, 16}
 	seen := make(map[netip.Prefix]bool, n)
 	list := make([]netip.Prefix, 0, n)
 	for len(list) < n {
 		a := [4]byte{byte(11 + rng.IntN(80)), byte(rng.IntN(256)), byte(rng.IntN(256))}
-		if p := netip.PrefixFrom(netip.AddrFrom4(a), lengths[rng.IntN(len(lengths))]).Masked(); !seen[p] {
+		p := netip.PrefixFrom(netip.AddrFrom4(a), lengths[rng.IntN(len(lengths))]).Masked()
+		if six { // the same below 2a00::/8, twice as long
+			p = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x2a, a[0], a[1], a[2], byte(rng.IntN(256)), byte(rng.IntN(256))}), 2*p.Bits()).Masked()
+		}
+		if !seen[p] {
 			seen[p] = true
 			list = append(list, p)
 		}
@@ -113,55 +119,109 @@ const (
 	loadDestinations = 1 << 20
 )
 
-// destinations are drawn from flows to random addresses in random routes, which are used as Zipf's distribution says.
-func (l *Load) destinations() []netip.Addr {
+// destinations are drawn from flows to random addresses in random routes, which are used as Zipf's distribution says, or
+// uniformly.
+func (l *Load) destinations(uniform bool) []netip.Addr {
 	if len(l.Routes) == 0 {
 		return nil
 	}
 	rng := rand.New(rand.NewPCG(7, 8))
 	flows := make([]netip.Addr, loadFlows)
 	for i := range flows {
-		p := l.Routes[rng.IntN(len(l.Routes))]
-		host := uint32(uint64(1)<<(32-p.Bits()) - 1)
-		v := number(p.Addr()) | rng.Uint32()&host
-		flows[i] = netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+		flows[i] = randomAddress(rng, l.Routes[rng.IntN(len(l.Routes))])
 	}
 	zipf := rand.NewZipf(rng, 1.0001, 1, loadFlows-1)
 	list := make([]netip.Addr, loadDestinations)
 	for i := range list {
-		list[i] = flows[zipf.Uint64()]
+		if uniform {
+			list[i] = flows[rng.IntN(loadFlows)]
+		} else {
+			list[i] = flows[zipf.Uint64()]
+		}
 	}
 	return list
 }
 
-// loadSource is the source that rule, or statement, i asks for: shared address space (RFC 6598), which the stream has not.
+// randomAddress is one within a prefix.
+func randomAddress(rng *rand.Rand, p netip.Prefix) netip.Addr {
+	a := p.Addr().AsSlice()
+	for i := p.Bits() / 8; i < len(a); i++ {
+		host := byte(0xff)
+		if i == p.Bits()/8 {
+			host >>= p.Bits() % 8
+		}
+		a[i] |= byte(rng.Uint32()) & host
+	}
+	address, _ := netip.AddrFromSlice(a)
+	return address
+}
+
+// loadSource is the source that rule, or statement, i asks for: shared address space (RFC 6598) or IPv6's documentation, which
+// the stream has not.
 func loadSource(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(64 + i>>8), byte(i), 0}), 24)
+}
+
+func (l *Load) source(i int) netip.Prefix {
+	if l.IPv6 {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i >> 8), byte(i)}), 48)
+	}
+	return loadSource(i)
+}
+
+// match is what rule, or statement, i asks for. Wide ones differ in which fields they look at.
+func (l *Load) match(i int) string {
+	text := fmt.Sprintf("from: %s", l.source(i))
+	if !l.Wide {
+		return text
+	}
+	switch i % 4 {
+	case 1:
+		text += fmt.Sprintf(", to: %s, proto: tcp, dport: %d", l.source(i/4), 1+i%1000)
+	case 2:
+		text += fmt.Sprintf(", iif: %s, proto: udp, sport: %d-%d", portIn, 1+i%1000, 2000+i%3000)
+	case 3:
+		text += fmt.Sprintf(", fwmark: 0x%x, dscp: %d", 1+i%16, i%64)
+	}
+	return text
+}
+
+// flows is where the stream goes without routes.
+func (l *Load) flows() string { return flowsOf(l.IPv6) }
+
+func flowsOf(ipv6 bool) string {
+	if ipv6 {
+		return flowPrefix6
+	}
+	return flowPrefix
 }
 
 // routesFile is where the routes are, beside the configuration.
 const routesFile = "routes"
 
-// configuration is the load in weir's words, to follow the ports and neighbours of a file.
-func (l *Load) configuration(gateway netip.Addr) string {
+// configuration is the load in weir's words, to follow the ports and neighbours of a file. The streams go to the gateways, one a family.
+func (l *Load) configuration(gateways ...netip.Addr) string {
 	var b strings.Builder
 	if l.Marks > 0 {
 		b.WriteString("marks:\n  main:\n")
 	}
 	for i := range l.Marks {
-		fmt.Fprintf(&b, "  - {name: m%d, match: {from: %s}, then: [{mark: 0x1}]}\n", i, loadSource(i))
+		fmt.Fprintf(&b, "  - {name: m%d, match: {%s}, then: [{mark: 0x1}]}\n", i, l.match(i))
 	}
 	if l.Rules > 0 {
 		b.WriteString("rules:\n")
 	}
 	for i := range l.Rules {
-		fmt.Fprintf(&b, "- {name: r%d, priority: %d, from: %s, lookup: elsewhere}\n", i, 1+i, loadSource(i))
+		fmt.Fprintf(&b, "- {name: r%d, priority: %d, %s, lookup: elsewhere}\n", i, 1+i, l.match(i))
 	}
 	b.WriteString("tables:\n")
 	if l.Rules > 0 {
 		b.WriteString("  elsewhere: {id: 100, routes: [{to: default, type: blackhole}]}\n")
 	}
-	fmt.Fprintf(&b, "  main:\n    routes: [{to: %s, via: %s}]\n", flowPrefix, gateway)
+	b.WriteString("  main:\n    routes:\n")
+	for _, gateway := range gateways {
+		fmt.Fprintf(&b, "    - {to: %q, via: %q}\n", flowsOf(gateway.Is6()), gateway)
+	}
 	if len(l.Routes) > 0 {
 		fmt.Fprintf(&b, "    routes-file: %s\n", routesFile)
 	}

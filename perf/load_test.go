@@ -3,6 +3,7 @@ package perf
 import (
 	"compress/gzip"
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -46,15 +47,15 @@ func TestParseRoutes(t *testing.T) {
 	check(t, err, z.Close(), os.WriteFile(packed, []byte(b.String()), 0o600))
 	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 	for _, name := range []string{plain, packed} {
-		if got, err := ParseRoutes(name); err != nil || !slices.Equal(got, want) {
+		if got, err := ParseRoutes(name, false); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if got, err := ParseRoutes("1000"); err != nil || len(got) != 1000 {
+	if got, err := ParseRoutes("1000", false); err != nil || len(got) != 1000 {
 		t.Errorf("%d routes, %v", len(got), err)
 	}
 	for name, part := range map[string]string{"-1": "routes", "3000000": "routes", bad: "line 2", filepath.Join(dir, "none"): "no such file"} {
-		if _, err := ParseRoutes(name); err == nil || !strings.Contains(err.Error(), part) {
+		if _, err := ParseRoutes(name, false); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -62,9 +63,9 @@ func TestParseRoutes(t *testing.T) {
 
 // TestDestinations wants them inside of the routes, some of them often.
 func TestDestinations(t *testing.T) {
-	l := Load{Routes: randomPrefixes(100)}
+	l := Load{Routes: randomPrefixes(100, false)}
 	often := map[netip.Addr]int{}
-	for _, a := range l.destinations() {
+	for _, a := range l.destinations(false) {
 		often[a]++
 	}
 	most := 0
@@ -118,6 +119,54 @@ func TestRefusedRoutes(t *testing.T) {
 	err := host.AddRoutes([]netip.Prefix{netip.MustParsePrefix("20.0.0.0/8")}, netip.MustParseAddr("192.0.2.1"))
 	if err == nil || !strings.Contains(err.Error(), "20.0.0.0/8") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestPeersMarked has the kernel's forwarding pass mark statements.
+func TestPeersMarked(t *testing.T) {
+	needTwoCPUs(t)
+	if _, err := exec.LookPath(nftProgram); err != nil {
+		t.Skip(err)
+	}
+	r, err := Peers(t.Context(), PeersOptions{
+		Peers: []Peer{Kernel, Marked}, Rounds: 1, Window: 50 * time.Millisecond, Rates: []float64{20e3}, Common: 10e3, Load: Load{Marks: 300},
+	})
+	check(t, err)
+	for _, p := range r.Peers {
+		for _, w := range p.Turns[0].Windows {
+			if w.Counted == 0 || w.Counted > w.Sent || w.NAPI <= 0 {
+				t.Errorf("%s: %+v", p.Peer, w)
+			}
+		}
+	}
+	nothingLeft(t)
+}
+
+// TestUseNFT wants the statements in the router's kernel, each once, and none of them left.
+func TestUseNFT(t *testing.T) {
+	needTwoCPUs(t)
+	if _, err := exec.LookPath(nftProgram); err != nil {
+		t.Skip(err)
+	}
+	o := PeersOptions{Load: Load{Marks: 3}}
+	check(t, o.complete())
+	bed := must[*testbed](t)(newTestbed(&o))
+	defer func() { check(t, bed.close()) }()
+	list := func() string {
+		p := must[*lab.Process](t)(bed.router.Start(t.Context(), lab.Command{Name: nftProgram, Args: []string{"list", "ruleset"}}))
+		check(t, p.Wait())
+		return p.Output()
+	}
+	r := must[*running](t)(bed.start(t.Context(), Marked, &o))
+	text := list()
+	for i := range o.Load.Marks {
+		if strings.Count(text, fmt.Sprintf("ip saddr %s meta mark set 0x00000001", loadSource(i))) != 1 {
+			t.Errorf("statement %d is not there:\n%s", i, text)
+		}
+	}
+	check(t, r.stop())
+	if text := list(); text != "" {
+		t.Errorf("left over: %s", text)
 	}
 }
 

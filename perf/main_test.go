@@ -13,6 +13,10 @@ import (
 	"weir/perf/lab"
 )
 
+// shared is where programs that run beside the tests have their temporary files. The tests have a folder of their own, in which
+// nothing of others is taken for theirs.
+var shared string
+
 // TestMain fails the run if anything is left when all tests are over. Started by Peers, the same program is the floor.
 func TestMain(m *testing.M) {
 	if os.Getenv("PERF_TEST_FLOOR") != "" {
@@ -22,7 +26,20 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	shared = os.TempDir()
+	temp, err := os.MkdirTemp("", "weir-perf-test-")
+	if err == nil {
+		err = os.Setenv("TMPDIR", temp)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
+	if err := os.RemoveAll(temp); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if os.Geteuid() == 0 {
 		if left, err := lab.Leftovers(); err != nil || len(left) > 0 {
 			fmt.Fprintln(os.Stderr, "left over:", left, err)

@@ -25,6 +25,7 @@ const (
 	Testpmd Peer = "testpmd" // DPDK's least forwarder over AF_XDP, where it is installed
 	XDP     Peer = "xdp"     // an XDP program that asks Linux's tables: what there is no stack in between for
 	Kernel  Peer = "kernel"  // Linux's own forwarding
+	Marked  Peer = "nft"     // the same, with the marks as statements of nftables, where that is installed
 )
 
 // startTimeout is how long a peer may take to be ready.
@@ -43,6 +44,8 @@ type running struct {
 	worker  []int        // threads
 	napi    []int        // threads
 	stops   []func() error
+
+	config, control string // of weir: files
 }
 
 // start puts a peer into the router's place, and sees that it forwards.
@@ -60,6 +63,10 @@ func (t *testbed) start(ctx context.Context, peer Peer, o *PeersOptions) (_ *run
 	switch peer {
 	case Kernel:
 		err = r.useKernel()
+	case Marked:
+		if err = r.useKernel(); err == nil {
+			err = r.useNFT(ctx, &o.Load)
+		}
 	case Testpmd:
 		err = r.startTestpmd(ctx, o)
 	case XDP:
@@ -182,8 +189,9 @@ func (r *running) weirCommand(o *PeersOptions, load *Load) ([]string, error) {
 	if err := os.WriteFile(filepath.Join(dir, routesFile), load.routes(sinkAddress), 0o600); err != nil {
 		return nil, fmt.Errorf("write routes: %w", err)
 	}
+	r.config, r.control = config, filepath.Join(dir, "control.sock")
 	return []string{
-		o.Binary, "run", "-c", config, "--control", filepath.Join(dir, "control.sock"), "--state-dir", dir,
+		o.Binary, "run", "-c", config, "--control", r.control, "--state-dir", dir,
 		"--idle-spin", o.IdleSpin.String(),
 	}, nil
 }
@@ -193,12 +201,13 @@ func (t *testbed) configuration(load *Load) string {
 	return fmt.Sprintf(`version: 1
 system: {workers: [%d]}
 ports:
-  %s: {addresses: [%s]}
-  %s: {addresses: [%s]}
+  %s: {addresses: [%q, %q]}
+  %s: {addresses: [%q, %q]}
 neighbors:
-- {address: %s, port: %s, mac: "%s"}
-%s`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
-		load.configuration(sinkAddress))
+- {address: %q, port: %s, mac: "%s"}
+- {address: %q, port: %s, mac: "%s"}
+%s`, t.cpu, portIn, portInPrefix, portInPrefix6, portOut, portOutPrefix, portOutPrefix6,
+		sinkAddress, portOut, t.mac["behind "+portOut], sink6, portOut, t.mac["behind "+portOut], load.configuration(sinkAddress, sink6))
 }
 
 // stop takes the peer out again, last thing first.

@@ -9,19 +9,21 @@ import (
 	"os/exec"
 	"slices"
 	"time"
+
+	"weir/perf/trial"
 )
 
 // PeersOptions say what Peers does. The zero value is the full comparison on two cores.
 type PeersOptions struct {
 	Binary        string        // weir; "": this program
 	FloorCommand  []string      // that runs RunFloor for --cpu=N --idle-spin=D PORT=MAC …; nil: Binary perf floor
-	Peers         []Peer        // nil: Weir, Floor, Kernel
+	Peers         []Peer        // nil: those that the load and the machine have
 	Rounds        int           // of every peer once; 0: 5
 	Window        time.Duration // that a rate is offered for; 0: 1 s
 	Rates         []float64     // packets per second; nil: a ladder around what each peer can do
 	Common        float64       // the rate at which costs are compared; 0: 0.7 of what the slowest peer can do
 	LossRatio     float64       // up to which a window counts as one of low loss; negative: 0; 0: 0.005, as CSIT's PDR
-	Sizes         Sizes         // of frames; nil: 64 bytes
+	Sizes         trial.Sizes   // of frames; nil: 64 bytes
 	Addresses     int           // destinations of the stream; 0: 1024
 	Ports         int           // source ports of the stream; 0: 16
 	Load          Load          // rules and routes that the routers have to carry
@@ -34,6 +36,9 @@ type PeersOptions struct {
 	Progress      io.Writer     // a line for every window; nil: none
 }
 
+// allPeers are those that there are.
+var allPeers = []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel, Marked}
+
 func (o *PeersOptions) complete() error {
 	if o.Binary == "" {
 		o.Binary = "/proc/self/exe"
@@ -45,14 +50,15 @@ func (o *PeersOptions) complete() error {
 		o.FloorCommand = []string{o.Binary, "perf", "floor"}
 	}
 	if o.Peers == nil {
-		o.Peers = []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}
+		o.Peers = slices.Clone(allPeers)
 		_, err := exec.LookPath(testpmdProgram)
+		_, nftErr := exec.LookPath(nftProgram)
 		o.Peers = slices.DeleteFunc(o.Peers, func(p Peer) bool {
-			return p == Plain && o.Load.empty() || p == Testpmd && err != nil
+			return p == Plain && o.Load.empty() || p == Testpmd && err != nil || p == Marked && (o.Load.Marks == 0 || nftErr != nil)
 		})
 	}
-	if o.Sizes == nil {
-		o.Sizes = Sizes{sizeMin}
+	if len(o.Sizes) == 0 {
+		o.Sizes = trial.Sizes{trial.SizeMin}
 	}
 	if o.GeneratorCPU == 0 && o.RouterCPU == 0 {
 		o.RouterCPU = 1
@@ -78,9 +84,12 @@ func (o *PeersOptions) complete() error {
 	case o.Addresses < 1 || o.Addresses > 1<<24 || o.Ports < 1 || o.Ports > 1<<15:
 		errs = append(errs, fmt.Errorf("%d addresses, %d ports: must be 1 to 2^24, 1 to 2^15", o.Addresses, o.Ports))
 	}
+	if largest := slices.Max(o.Sizes); largest > sizeMax {
+		errs = append(errs, fmt.Errorf("frame size %d: must be at most %d", largest, sizeMax))
+	}
 	for _, p := range o.Peers {
-		if all := []Peer{Weir, Plain, Floor, Testpmd, XDP, Kernel}; !slices.Contains(all, p) {
-			errs = append(errs, fmt.Errorf("peer %q: must be among %v", p, all))
+		if !slices.Contains(allPeers, p) {
+			errs = append(errs, fmt.Errorf("peer %q: must be among %v", p, allPeers))
 		}
 	}
 	errs = append(errs, o.Load.check())

@@ -83,6 +83,8 @@ func (r *PeersResult) headline() string {
 			text += fmt.Sprintf(", %.2f of an XDP program that asks the kernel's tables", ratio.Best.Median)
 		case Kernel:
 			text += fmt.Sprintf(", %.2f of the kernel's forwarding", ratio.Best.Median)
+		case Marked:
+			text += fmt.Sprintf(", %.2f of the kernel's with the marks in nftables", ratio.Best.Median)
 		}
 	}
 	return text + fmt.Sprintf(" (medians of %d interleaved rounds).", r.Rounds)

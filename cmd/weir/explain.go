@@ -3,17 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"weir/appliance"
 	"weir/mgmt"
 )
 
-// explainCommands say what becomes of a packet by the configuration that runs.
-func explainCommands(engine *mgmt.Engine) *mgmt.Command {
+// explainCommands say what becomes of a packet by what runs: neighbours are as they are now.
+func explainCommands(router *appliance.Router) *mgmt.Command {
 	return &mgmt.Command{Name: "explain", Help: "what becomes of a packet, and why", Arguments: "iif=PORT src=ADDRESS dst=ADDRESS [NAME=VALUE…]", Role: mgmt.ReadOnly,
 		Complete: func([]string) (list []mgmt.Candidate) {
 			for _, name := range []string{"iif", "src", "dst", "proto", "sport", "dport", "mark", "dscp", "tcp-flags", "icmp-type", "length", "ttl", "fragment"} {
@@ -25,15 +25,10 @@ func explainCommands(engine *mgmt.Engine) *mgmt.Command {
 			if len(r.Args) == 0 {
 				return nil, &mgmt.UsageError{Message: "explain takes a packet: iif=PORT src=ADDRESS dst=ADDRESS [NAME=VALUE…]"}
 			}
-			config, _ := engine.Running()
-			if config == nil {
-				return nil, errors.New("nothing runs")
-			}
-			k, err := config.Snapshot.ParsePacket(r.Args)
+			explanation, err := router.Explain(r.Args)
 			if err != nil {
 				return nil, &mgmt.UsageError{Message: err.Error()}
 			}
-			explanation := config.Snapshot.Explain(&k)
 			if r.JSON {
 				return explanation, nil
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 
 	"github.com/alecthomas/kong"
 )
@@ -33,6 +34,7 @@ type commands struct {
 	Show     showCommand     `cmd:"" help:"Look at the running router: counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, commits, configuration, sessions."`
 	Monitor  monitorCommand  `cmd:"" help:"Watch rates of ports, drops and workers."`
 	Capture  captureCommand  `cmd:"" help:"Capture packets as pcapng, dropped ones with the reason."`
+	Routes   routesCommand   `cmd:"" help:"Change routes of the running router beside those of its configuration."`
 	Reload   reloadCommand   `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
 	Commit   commitCommand   `cmd:"" help:"Put a configuration in force, and on the disk."`
 	Confirm  confirmCommand  `cmd:"" help:"Keep the commit that waits for its confirmation."`
@@ -52,7 +54,7 @@ func main() {
 	}
 	ctx, err := parser.Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "weir:", err)
+		fmt.Fprintln(os.Stderr, "weir:", told(err))
 		os.Exit(exitUsage)
 	}
 	if err := ctx.Run(); err != nil {
@@ -63,4 +65,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "weir:", err)
 		os.Exit(exitRefused)
 	}
+}
+
+// endOfLine is how the parser says of a flag that the command line ends where its value should be.
+var endOfLine = regexp.MustCompile(`^--([^:]+): expected .* but got "EOL"`)
+
+// told says what is wrong with the command line.
+func told(err error) error {
+	var p *kong.ParseError
+	match := endOfLine.FindStringSubmatch(err.Error())
+	if match == nil || !errors.As(err, &p) {
+		return err
+	}
+	for _, f := range p.Context.Flags() {
+		if f.Name == match[1] {
+			return fmt.Errorf("the value of --%s is missing: %s", f.Name, f.Summary())
+		}
+	}
+	return err
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"net/http"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,11 +13,31 @@ import (
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/mgmt/web"
 )
 
 // metricsHandler answers scrapes. Each is a publication to the workers, so few may be under way.
 func metricsHandler(registry *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 20 * time.Second, Registry: registry})
+}
+
+// watching is what the address of the metrics answers: metrics, whether the router is well, and the page.
+func watching(registry *prometheus.Registry, p *pulse, tree *atomic.Pointer[[]*mgmt.Command], hostname func() string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+mgmt.MetricsPath, metricsHandler(registry))
+	mux.Handle("GET /healthz", p)
+	mux.Handle("GET /", web.Handler(func(ctx context.Context, command string) (output []byte, ok bool) {
+		commands := tree.Load()
+		if commands == nil {
+			return []byte("no configuration is in force yet"), false
+		}
+		output, status := mgmt.Ask(ctx, *commands, command)
+		return output, status == mgmt.StatusOK
+	}, func() []string {
+		machine, _ := os.Hostname() // "" is no name
+		return []string{hostname(), machine}
+	}))
+	return mux
 }
 
 // registerMetrics fills the registry, once there is a router.
@@ -44,6 +67,14 @@ func registerMetrics(registry *prometheus.Registry, router *appliance.Router, en
 			ConstLabels: prometheus.Labels{"result": result},
 		}, func() float64 { return float64(count(engine.Outcomes())) }))
 	}
+}
+
+// hostname is the one that the configuration gives, or "".
+func hostname(engine *mgmt.Engine) string {
+	if config, _ := engine.Running(); config != nil {
+		return config.System.Hostname
+	}
+	return ""
 }
 
 func number(is bool) float64 {

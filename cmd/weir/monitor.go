@@ -21,6 +21,7 @@ type monitorCommand struct {
 	Control  string        `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	Interval time.Duration `default:"1s" placeholder:"TIME" help:"Time between looks (${default}), at least 100ms."`
 	Count    int           `placeholder:"N" help:"End after N looks; without, Ctrl-C ends it."`
+	What     string        `arg:"" optional:"" enum:"traffic,log" default:"traffic" help:"traffic, or log: its lines as they come."`
 }
 
 // intervalMin keeps the control plane from doing nothing but answering.
@@ -35,6 +36,9 @@ func (c *monitorCommand) Run() (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if c.What == "log" {
+		return c.followLog(ctx)
+	}
 	last, err := look(ctx, c.Control)
 	if err != nil {
 		return err
@@ -77,19 +81,21 @@ func (c *monitorCommand) Run() (err error) {
 	return nil
 }
 
-const monitorUsage = "monitor [interval=TIME] [count=N]"
+const monitorUsage = "monitor traffic [interval=TIME] [count=N]"
 
-// monitorCommands write rates as lines, until the client has enough.
-func monitorCommands(router *appliance.Router) *mgmt.Command {
-	return &mgmt.Command{Name: "monitor", Help: "rates of ports, drops and workers", Arguments: strings.TrimPrefix(monitorUsage, "monitor "), Role: mgmt.Operator,
+// monitorCommands follow the running router until the client has enough.
+func monitorCommands(router *appliance.Router, log *mgmt.Logbook) *mgmt.Command {
+	return &mgmt.Command{Name: "monitor", Help: "follow the running router", Role: mgmt.Operator, Commands: []*mgmt.Command{monitorTraffic(router), monitorLog(log)}}
+}
+
+// monitorTraffic writes rates, as lines or as the router's whole state.
+func monitorTraffic(router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "traffic", Help: "rates of ports, drops and workers", Arguments: strings.TrimPrefix(monitorUsage, "monitor traffic "),
 		Complete: func([]string) []mgmt.Candidate {
 			return []mgmt.Candidate{{Text: "interval=", Help: "time between looks, as 1s"}, {Text: "count=", Help: "end after so many"}}
 		},
 		Stream: func(ctx context.Context, r *mgmt.Request, w io.Writer) (any, error) {
 			interval, count, err := monitorOptions(r.Args)
-			if err == nil && r.JSON {
-				err = errors.New("rates are text; show counters | json has the counts")
-			}
 			if err != nil {
 				return nil, &mgmt.UsageError{Message: err.Error() + ": " + monitorUsage}
 			}
@@ -103,7 +109,12 @@ func monitorCommands(router *appliance.Router) *mgmt.Command {
 				case <-tick.C:
 				}
 				now := router.State()
-				if err := showLines(w, ratesOf(last, now, time.Now()), false); err != nil {
+				if r.JSON {
+					err = json.NewEncoder(w).Encode(now)
+				} else {
+					err = showLines(w, ratesOf(last, now, time.Now()), false)
+				}
+				if err != nil {
 					return nil, err
 				}
 				last = now
@@ -133,6 +144,18 @@ func monitorOptions(args []string) (interval time.Duration, count int, err error
 		}
 	}
 	return interval, count, nil
+}
+
+// followLog prints lines of the log until it is interrupted.
+func (c *monitorCommand) followLog(ctx context.Context) error {
+	out, status, err := mgmt.Stream(ctx, c.Control, os.Stdout, "monitor", "log")
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (is weir running here? --control names its socket)", err)
+	case status != mgmt.StatusOK:
+		return fmt.Errorf("monitor log: %s", strings.TrimSuffix(string(out), "\n"))
+	}
+	return nil
 }
 
 // look asks the running router for its state.

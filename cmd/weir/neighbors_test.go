@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,6 +100,43 @@ func TestGatewaysAreManaged(t *testing.T) {
 	w.stop()
 	if left := n.managed("em1"); len(left) > 0 {
 		t.Errorf("managed after the end: %v", left)
+	}
+}
+
+// TestNeighborOfOthers: a static neighbour of the configuration that somebody has given the kernel already is his. It stays when
+// weir ends, through commits too, where those that weir made go.
+func TestNeighborOfOthers(t *testing.T) {
+	n := newNetwork(t, "em0", "em1")
+	need(t, n.router.AddAddress("em1", "10.0.1.99/24")) // without one the kernel forgets every IPv4 neighbour
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 0x50}
+	his, ours := []netip.Addr{netip.MustParseAddr("10.0.1.50"), netip.MustParseAddr("fd00:0:0:1::50")}, netip.MustParseAddr("10.0.1.51")
+	permanent := func() (list []netip.Addr) {
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			for _, e := range n.kernelNeighbors("em1", family) {
+				if addr, _ := netip.AddrFromSlice(e.IP); e.State&netlink.NUD_PERMANENT != 0 && bytes.Equal(e.HardwareAddr, mac) {
+					list = append(list, addr.Unmap())
+				}
+			}
+		}
+		slices.SortFunc(list, netip.Addr.Compare)
+		return list
+	}
+	for _, addr := range his {
+		need(t, n.router.AddNeighbor("em1", addr, mac))
+	}
+	config := "neighbors:\n"
+	for _, addr := range append(slices.Clone(his), ours) {
+		config += fmt.Sprintf("- {address: \"%s\", port: em1, mac: \"%s\"}\n", addr, mac)
+	}
+	w := n.start(n.config(config))
+	all := []netip.Addr{his[0], ours, his[1]}
+	if got := permanent(); !slices.Equal(got, all) {
+		t.Errorf("while weir runs: %v, want %v", got, all)
+	}
+	w.reload()
+	w.stop()
+	if got := permanent(); !slices.Equal(got, his) {
+		t.Errorf("after weir: %v, want %v", got, his)
 	}
 }
 

@@ -7,11 +7,19 @@ import (
 	"time"
 
 	"weir/perf"
+	"weir/perf/trial"
 )
 
 type perfCommand struct {
-	Peers perfPeersCommand `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
-	Floor perfFloorCommand `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
+	Run       perfRunCommand       `cmd:"" help:"Offer a rate for a while, and say what came back."`
+	RFC2544   perfRFC2544Command   `cmd:"" name:"rfc2544" help:"The procedures of RFC 2544: throughput, latency, loss, back-to-back (RFC 9004), recovery, reset; or all but the last."`
+	MLRsearch perfMLRsearchCommand `cmd:"" name:"mlrsearch" help:"Search the rates at which several loss ratios are kept (RFC 9971): NDR and PDR unless told otherwise."`
+	Reconf    perfReconfCommand    `cmd:"" help:"Say for how long a change of the running device stops packets."`
+	Soak      perfSoakCommand      `cmd:"" help:"Offer a rate for half an hour."`
+	Peers     perfPeersCommand     `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
+	Stages    perfStagesCommand    `cmd:"" help:"Say what each stage of the packet loop takes, without devices: parsing, decision, rewriting."`
+	Compare   perfCompareCommand   `cmd:"" help:"Put the figures of one report through those of another, with the interval that each ratio is known to."`
+	Floor     perfFloorCommand     `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`
 }
 
 type perfPeersCommand struct {
@@ -19,9 +27,9 @@ type perfPeersCommand struct {
 	Window   time.Duration `default:"1s" help:"How long each rate is offered (${default})."`
 	Size     string        `default:"64" placeholder:"BYTES" help:"Frame size, or sizes in the order in which packets have them: 64,594,1518 (${default})."`
 	Rules    int           `placeholder:"N" help:"Rules that the routers have, none of which matches."`
-	Marks    int           `placeholder:"N" help:"Mark statements that weir has, none of which matches."`
+	Marks    int           `placeholder:"N" help:"Mark statements that weir has, and the peer nft, none of which matches."`
 	Routes   string        `placeholder:"N|FILE" help:"Routes: a number of random ones, or a file with a prefix a line (.gz too)."`
-	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, testpmd, xdp and kernel that take part (all; plain is weir without rules, marks and routes)."`
+	Peers    []string      `placeholder:"PEER" help:"Those of weir, plain, floor, testpmd, xdp, kernel and nft that take part (all; plain is weir without rules, marks and routes, nft the kernel with the marks in nftables)."`
 	IdleSpin time.Duration `default:"20us" help:"How long weir and the floor may spin before they sleep (${default})."`
 	Yields   bool          `help:"Leave the ports' receive threads at nice 0, below the worker."`
 	Out      string        `placeholder:"NAME" help:"Write NAME.md and NAME.json into --dir too."`
@@ -31,7 +39,7 @@ type perfPeersCommand struct {
 
 // Run measures and prints.
 func (c *perfPeersCommand) Run() error {
-	sizes, err := perf.ParseSizes(c.Size)
+	sizes, err := trial.ParseSizes(c.Size)
 	if err != nil {
 		return err
 	}
@@ -42,7 +50,7 @@ func (c *perfPeersCommand) Run() error {
 	o := perf.PeersOptions{Rounds: c.Rounds, Window: c.Window, Sizes: sizes, IdleSpin: spin, ReceiveYields: c.Yields, Version: version,
 		CommandLine: "weir " + strings.Join(os.Args[1:], " ")}
 	o.Load = perf.Load{Rules: c.Rules, Marks: c.Marks}
-	if o.Load.Routes, err = perf.ParseRoutes(c.Routes); err != nil {
+	if o.Load.Routes, err = perf.ParseRoutes(c.Routes, false); err != nil {
 		return err
 	}
 	for _, p := range c.Peers {

@@ -9,13 +9,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"weir/appliance"
 	"weir/mgmt"
@@ -42,21 +42,21 @@ func (c *runCommand) Run() error {
 		fmt.Fprintf(os.Stderr, "weir: a ring size is a power of two, at least %d\n", ringSizeMin)
 		return silent{exitUsage}
 	}
-	log, err := newLogger(c.Log)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere; nothing is lost
+	logs := newLogs(c.Log)
+	log := logs.Logger
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
 	var router *appliance.Router
 	registry := prometheus.NewRegistry()
-	metrics := mgmt.NewMetrics(metricsHandler(registry), log)
+	var engine *mgmt.Engine
+	vital := newPulse()
+	var tree atomic.Pointer[[]*mgmt.Command] // nil until there is a router
+	metrics := mgmt.NewMetrics(watching(registry, vital, &tree, func() string { return hostname(engine) }), log)
 	defer metrics.Close()
 	shell := ssh.New(c.Config+".commits/ssh_host_ed25519_key", ssh.DefaultLimits, log)
 	defer shell.Close()
-	engine := mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
+	engine = mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
 		if router != nil { // that was for a configuration which cannot be put in force
 			if err := router.Close(); err != nil {
 				return nil, err
@@ -71,7 +71,7 @@ func (c *runCommand) Run() error {
 		}
 		router = r
 		return r, nil
-	}, log, metrics, shell)
+	}, log, logs.syslog, metrics, shell)
 	engine.Strict, engine.Step = c.Strict, engineStep
 	defer func() { _ = engine.Close() }() // of a lock, which goes with the process
 
@@ -96,7 +96,8 @@ func (c *runCommand) Run() error {
 	if err != nil {
 		return errors.Join(err, router.Close())
 	}
-	commands := controlCommands(engine, router, shell)
+	commands := controlCommands(engine, router, shell, logs.book)
+	tree.Store(&commands)
 	serving, served := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(served)
@@ -106,7 +107,7 @@ func (c *runCommand) Run() error {
 		serving <- mgmt.Serve(ctx, listener, commands)
 	}()
 	notify(log, daemon.SdNotifyReady)
-	go watchdog(ctx, router, log)
+	go vital.beat(ctx, router, log)
 
 	failure := live(ctx, engine, signals, serving, log)
 	notify(log, daemon.SdNotifyStopping)
@@ -159,37 +160,4 @@ func notify(log *zap.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("notify service manager", zap.Error(err))
 	}
-}
-
-// watchdog tells systemd that all is well, as long as every worker moves.
-func watchdog(ctx context.Context, router *appliance.Router, log *zap.Logger) {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return
-	}
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if stuck := router.Stuck(); len(stuck) > 0 {
-				log.Error("workers do not move", zap.Ints("workers", stuck))
-				continue
-			}
-			notify(log, daemon.SdNotifyWatchdog)
-		}
-	}
-}
-
-func newLogger(format string) (*zap.Logger, error) {
-	config := zap.NewProductionConfig()
-	config.Encoding = format
-	config.Sampling = nil // nothing is logged per packet, so nothing needs thinning
-	config.EncoderConfig.EncodeTime = zapcore.RFC3339TimeEncoder
-	config.EncoderConfig.EncodeLevel = zapcore.LowercaseLevelEncoder
-	config.DisableStacktrace = true
-	config.DisableCaller = true
-	return config.Build()
 }

@@ -14,9 +14,11 @@ import (
 )
 
 // controlCommands is what the running router answers over its control socket and by SSH.
-func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.Server) []*mgmt.Command {
+func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.Server, log *mgmt.Logbook) []*mgmt.Command {
 	return slices.Concat([]*mgmt.Command{
 		{Name: "show", Help: "look at the running router", Role: mgmt.ReadOnly, Commands: slices.Concat([]*mgmt.Command{
+			showSystem(engine, router),
+			showLog(log),
 			show(engine, router, "counters", "where all packets went", all, countersText),
 			show(engine, router, "drops", "packets that were dropped, by reason", dropsOf, dropsText),
 			show(engine, router, "ports", "ports and what they passed", portsOf, portsText),
@@ -25,9 +27,10 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.S
 			show(engine, router, "workers", "workers and how busy they are", workersOf, workersText),
 			shell.Command(),
 		}, policyCommands(engine, router), engine.ShowCommands())},
-		explainCommands(engine),
-		monitorCommands(router),
+		explainCommands(router),
+		monitorCommands(router, log),
 		captureCommands(router),
+		routesCommands(router),
 	}, engine.Commands())
 }
 
@@ -59,7 +62,7 @@ func all(s appliance.State) appliance.State { return s }
 type showCommand struct {
 	Control string   `default:"${control}" placeholder:"SOCKET" help:"The running router's control socket (${default})."`
 	JSON    bool     `help:"The same as '| json' at the end."`
-	What    []string `arg:"" optional:"" help:"counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, commits, configuration or sessions; '| json' at the end for JSON."`
+	What    []string `arg:"" optional:"" help:"system, log, counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, commits, configuration or sessions; '| json' at the end for JSON."`
 }
 
 // Run asks the running router.

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddRoutes adds IPv4 routes to the main table, all by one gateway: many requests to a system call, of which the kernel
+// AddRoutes adds routes of the gateway's family to the main table, all by that gateway: many requests to a system call, of which the kernel
 // answers only those that it refuses. A million takes some seconds.
 func (h *Host) AddRoutes(prefixes []netip.Prefix, gateway netip.Addr) error {
 	err := h.Do(func() (err error) {
@@ -36,18 +36,22 @@ func (h *Host) AddRoutes(prefixes []netip.Prefix, gateway netip.Addr) error {
 
 func addRoutes(fd int, prefixes []netip.Prefix, gateway netip.Addr) error {
 	native := binary.NativeEndian
-	const size = unix.SizeofNlMsghdr + unix.SizeofRtMsg + 2*(unix.SizeofRtAttr+4)
+	length, family := gateway.BitLen()/8, byte(unix.AF_INET)
+	if gateway.Is6() {
+		family = unix.AF_INET6
+	}
+	size := unix.SizeofNlMsghdr + unix.SizeofRtMsg + 2*(unix.SizeofRtAttr+length)
 	batch := make([]byte, 0, size*len(prefixes))
 	attribute := func(kind uint16, a netip.Addr) {
-		batch = native.AppendUint16(native.AppendUint16(batch, unix.SizeofRtAttr+4), kind)
+		batch = native.AppendUint16(native.AppendUint16(batch, unix.SizeofRtAttr+uint16(length)), kind)
 		batch = append(batch, a.AsSlice()...)
 	}
 	for i, p := range prefixes {
-		batch = native.AppendUint32(batch, size)
+		batch = native.AppendUint32(batch, uint32(size))
 		batch = native.AppendUint16(batch, unix.RTM_NEWROUTE)
 		batch = native.AppendUint16(batch, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 		batch = native.AppendUint32(native.AppendUint32(batch, uint32(i)), 0)
-		batch = append(batch, unix.AF_INET, byte(p.Bits()), 0, 0,
+		batch = append(batch, family, byte(p.Bits()), 0, 0,
 			unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0)
 		attribute(unix.RTA_DST, p.Addr())
 		attribute(unix.RTA_GATEWAY, gateway)

@@ -13,6 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type lookupQuestion struct {
+	_        structs.HostLayout
+	Src      [4]uint32
+	Dst      [4]uint32
+	Sport    uint16
+	Dport    uint16
+	Protocol uint8
+	Family   uint8
+	Unused   uint16
+}
+
 type lookupSettings struct {
 	_       structs.HostLayout
 	Ifindex uint32
@@ -24,8 +35,8 @@ type lookupSettings struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	lookupMapAddresses = "addresses"
 	lookupMapAnswers   = "answers"
+	lookupMapQuestions = "questions"
 	lookupProgLookup   = "lookup"
 	lookupVarSettings  = "settings"
 )
@@ -79,8 +90,8 @@ type lookupProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lookupMapSpecs struct {
-	Addresses *ebpf.MapSpec `ebpf:"addresses"`
 	Answers   *ebpf.MapSpec `ebpf:"answers"`
+	Questions *ebpf.MapSpec `ebpf:"questions"`
 }
 
 // lookupVariableSpecs contains global variables before they are loaded into the kernel.
@@ -110,14 +121,14 @@ func (o *lookupObjects) Close() error {
 //
 // It can be passed to loadLookupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lookupMaps struct {
-	Addresses *ebpf.Map `ebpf:"addresses"`
 	Answers   *ebpf.Map `ebpf:"answers"`
+	Questions *ebpf.Map `ebpf:"questions"`
 }
 
 func (m *lookupMaps) Close() error {
 	return _LookupClose(
-		m.Addresses,
 		m.Answers,
+		m.Questions,
 	)
 }
 

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"weir/appliance"
+	"weir/mgmt"
+)
+
+// systemState is the router itself.
+type systemState struct {
+	Hostname   string        `json:"hostname"`
+	Version    string        `json:"version"`
+	Go         string        `json:"go"`
+	File       string        `json:"file"`       // configuration
+	Hash       string        `json:"hash"`       // of the configuration in force
+	Generation uint64        `json:"generation"` // in force
+	Uptime     time.Duration `json:"uptime_ns"`
+	Trouble    []string      `json:"trouble,omitempty"`
+}
+
+// showSystem is `show system`.
+func showSystem(engine *mgmt.Engine, router *appliance.Router) *mgmt.Command {
+	return &mgmt.Command{Name: "system", Help: "the router itself: its name, version and configuration", Run: func(_ context.Context, r *mgmt.Request) (any, error) {
+		args, asJSON := r.Args, r.JSON
+		if len(args) > 0 {
+			return nil, &mgmt.UsageError{Message: "show system takes no arguments"}
+		}
+		state := router.State()
+		s := systemState{Version: version, Go: runtime.Version(), Uptime: state.Uptime, Trouble: state.Trouble, Hostname: hostname(engine)}
+		if config, generation := engine.Running(); config != nil {
+			s.File, s.Hash, s.Generation = config.Name, config.Hash, generation
+		}
+		if s.Hostname == "" {
+			s.Hostname, _ = os.Hostname() // "" where the machine has none
+		}
+		if asJSON {
+			return s, nil
+		}
+		return degraded(state) + table(func(row func(...any)) {
+			row("hostname", s.Hostname)
+			row("version", fmt.Sprintf("%s, %s", s.Version, s.Go))
+			row("configuration", s.File)
+			row("hash", s.Hash)
+			row("generation", s.Generation)
+			row("up", s.Uptime.Round(time.Second))
+		}), nil
+	}}
+}
