@@ -15,11 +15,11 @@ import (
 func TestCommandRoles(t *testing.T) {
 	log := zap.NewNop()
 	engine := mgmt.NewEngine("weir.yaml", nil, log)
-	root := &mgmt.Command{Commands: controlCommands(engine, nil, ssh.New("key", ssh.DefaultLimits, log))}
+	root := &mgmt.Command{Commands: controlCommands(engine, nil, ssh.New("key", ssh.DefaultLimits, log), nil)}
 	for words, least := range root.All {
 		want := mgmt.Admin
 		switch {
-		case slices.Contains([]string{"show", "explain", "compare"}, words[0]):
+		case slices.Contains([]string{"show", "explain", "compare"}, words[0]), strings.Join(words, " ") == "monitor log":
 			want = mgmt.ReadOnly
 		case slices.Contains([]string{"monitor", "capture"}, words[0]):
 			want = mgmt.Operator
