@@ -207,7 +207,7 @@ func (f *dpdkFamily) sameAnswers(t *testing.T, when string) {
 
 // hopOf is the number of the next hop that an answer comes to.
 func hopOf(a *Answer) int {
-	if r, ok := a.Route(0); ok {
+	if r, _ := a.Route(0); r != nil {
 		return slices.IndexFunc(internetHops[r.Prefix.Addr().BitLen()/128][:], func(hops []NextHop) bool { return hops[0].Gateway == r.Hops[0].Gateway })
 	}
 	return versus.NoRoute

@@ -31,7 +31,7 @@ func (t *Table) Share() {
 }
 
 // copy makes the writer's tree anew from the readers'.
-func (t *Table) copy() { t.next = (*Tree)(t.tree.Load().fast().Clone()) }
+func (t *Table) copy() { t.next = t.tree.Load().clone() }
 
 // check is a programmer's error found: a reader may be where the writer is about to write.
 func (t *Table) check() {

@@ -4,8 +4,6 @@ import (
 	"iter"
 	"net/netip"
 	"sync/atomic"
-
-	"github.com/gaissmai/bart"
 )
 
 // Table is a set of routes of both families with longest-prefix-match lookup. Create it with NewTable; do not copy
@@ -24,7 +22,7 @@ type Table struct {
 
 // NewTable returns an empty table. The name is for people only.
 func NewTable(name string) *Table {
-	t := &Table{name: name, next: (*Tree)(new(bart.Fast[*leaf]))}
+	t := &Table{name: name, next: new(Tree)}
 	t.tree.Store(t.next)
 	return t
 }

@@ -225,3 +225,54 @@ func BenchmarkLookup(b *testing.B) {
 		})
 	}
 }
+
+// TestFilter: whatever a table has, its filter lets through what a prefix contains; and it keeps most of the rest out.
+func TestFilter(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 9))
+	random := func(six bool) netip.Addr {
+		if six {
+			var b [16]byte
+			b[0], b[1], b[2], b[3], b[15] = 0x20, 0x01, byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(256))
+			return netip.AddrFrom16(b)
+		}
+		return netip.AddrFrom4([4]byte{byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(4)), byte(rng.IntN(4))})
+	}
+	for range 200 {
+		table := NewTable("t")
+		var prefixes []netip.Prefix
+		for range 1 + rng.IntN(20) {
+			a := random(rng.IntN(2) == 0)
+			least := 16
+			if a.Is6() {
+				least = 32
+			}
+			if rng.IntN(40) == 0 {
+				least = 0
+			}
+			p := netip.PrefixFrom(a, least+rng.IntN(a.BitLen()-least+1)).Masked()
+			prefixes = append(prefixes, p)
+			table.Insert(Route{Prefix: p, Action: Blackhole})
+		}
+		for range 1000 {
+			a := random(rng.IntN(2) == 0)
+			want := slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+			if _, ok := table.Tree().Lookup(a, 0); ok != want {
+				t.Fatalf("%v is found: %v, in %v", a, ok, prefixes)
+			}
+		}
+	}
+	near := 0
+	var f filter
+	for i := range 30 {
+		f.add(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 1}), 32))
+	}
+	const tries = 100_000
+	for range tries {
+		if f.has(random(false)) {
+			near++
+		}
+	}
+	if near > tries/50 {
+		t.Errorf("%d of %d addresses are near 30 of a table", near, tries)
+	}
+}

@@ -57,10 +57,3 @@ func (c *chunks) watch() (ctx context.Context, release func()) {
 		<-done
 	}
 }
-
-// feed lets a command read what the client sends until the server stops. Call end when the command has ended.
-func (c *chunks) feed() (end func()) {
-	c.connection.SetReadDeadline(time.Time{})
-	stop := context.AfterFunc(c.server, func() { c.connection.SetReadDeadline(time.Now()) })
-	return func() { stop() }
-}
