@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"errors"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -9,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"weir/fib"
 )
 
 // use makes the kernel resolve a neighbour, or probe it if that was long ago. A managed one (NTF_EXT_MANAGED, Linux 5.16) it
@@ -37,22 +40,62 @@ func unmanage(addr netip.Addr, ifindex int) error {
 	return err
 }
 
+// gateway reports whether routes refer to adjacency i.
+func (s *setup) gateway(i uint32) bool { return i < s.fixed || s.users[i] > 0 }
+
+// gateways yields the indexes of those that routes refer to.
+func (s *setup) gateways() iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for i := range s.fixed {
+			if !yield(i) {
+				return
+			}
+		}
+		for i := range s.users {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// routed is the adjacencies without those that no route refers to, and with all links up: what a setup begins with.
+func (s *setup) routed() *fib.Adjacencies {
+	var others []fib.Neighbor
+	for i := s.fixed; i < uint32(s.snap.Adjacencies.Len()); i++ {
+		if a := s.snap.Adjacencies.At(i); a.Neighbor.Addr.IsValid() && !s.gateway(i) {
+			others = append(others, a.Neighbor)
+		}
+	}
+	return s.snap.Adjacencies.Without(others...).WithDown()
+}
+
 // applyGateways has the kernel manage the gateways of all routes: they are resolved before the first packet needs them. One
 // that does not resolve now is no error, and one that somebody has made permanent stays so.
 func (r *Router) applyGateways(s *setup) error {
+	var list []fib.Neighbor
+	for i := range uint32(s.base.Len()) {
+		if a := s.base.At(i); a.Neighbor.Addr.IsValid() && !a.Static {
+			list = append(list, a.Neighbor)
+		}
+	}
+	return r.manage(s, list)
+}
+
+// manage has the kernel manage gateways.
+func (r *Router) manage(s *setup, list []fib.Neighbor) error {
 	var added []setting
 	ours := make(map[setting]bool)
 	for _, t := range r.settings.list {
 		ours[t] = t.Kind == settingGateway
 	}
-	for i := range uint32(s.base.Len()) {
-		a := s.base.At(i)
-		ifindex := s.ifindex[a.Neighbor.Port]
-		e := r.neighbors.entries[kernelNeighbor{a.Neighbor.Addr, ifindex}]
-		if a.Static || ifindex == 0 || e.state&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0 {
+	for _, n := range list {
+		ifindex := s.ifindex[n.Port]
+		e := r.neighbors.entries[kernelNeighbor{n.Addr, ifindex}]
+		if ifindex == 0 || e.state&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0 {
 			continue
 		}
-		t := setting{Kind: settingGateway, Port: s.snap.PortName(a.Neighbor.Port), Ifindex: ifindex, Value: a.Neighbor.Addr.String()}
+		t := s.managed(n)
 		s.desired = append(s.desired, t)
 		if !ours[t] {
 			added = append(added, t)
@@ -75,6 +118,11 @@ func (r *Router) applyGateways(s *setup) error {
 		}
 	}
 	return nil
+}
+
+// managed is the setting that a gateway is managed.
+func (s *setup) managed(n fib.Neighbor) setting {
+	return setting{Kind: settingGateway, Port: s.snap.PortName(n.Port), Ifindex: s.ifindex[n.Port], Value: n.Addr.String()}
 }
 
 // note writes down settings that are about to be made.

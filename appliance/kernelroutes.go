@@ -24,6 +24,8 @@ type kernelRoutes struct {
 	path string // of the file
 	left bool   // the file was there at the start: an earlier weir was killed
 
+	routing *sync.RWMutex // keeps tables as they are
+
 	bell chan struct{} // has a token when there is something to do
 	stop chan struct{}
 	done chan struct{}
@@ -45,12 +47,12 @@ type KernelRoutesState struct {
 const kernelRetry = 10 * time.Second
 
 // openKernelRoutes looks whether an earlier weir has left something.
-func openKernelRoutes(dir string, log *zap.Logger) (*kernelRoutes, error) {
+func openKernelRoutes(dir string, routing *sync.RWMutex, log *zap.Logger) (*kernelRoutes, error) {
 	path, err := statePath(dir, "kernel-routes")
 	if err != nil {
 		return nil, err
 	}
-	k := &kernelRoutes{log: log, path: path, bell: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	k := &kernelRoutes{log: log, path: path, routing: routing, bell: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	if _, err := os.Stat(path); err == nil {
 		k.left = true
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -128,7 +130,7 @@ func (k *kernelRoutes) sync(want kernelPolicy) (state KernelRoutesState, err err
 		return state, err
 	}
 	defer func() { err = errors.Join(err, socket.close()) }()
-	pass := kernelSync{routeSocket: socket, want: want}
+	pass := kernelSync{routeSocket: socket, want: want, routing: k.routing}
 	err = pass.run()
 	state.Routes, state.Rules, state.Trouble = pass.routes, pass.rules, pass.trouble
 	if err != nil {

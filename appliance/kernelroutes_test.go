@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -29,7 +30,7 @@ func kernelFollows(t testing.TB, p *policy.Policy, ifindex ...int) *kernelSync {
 	}
 	socket, err := openRouteSocket()
 	need(t, err)
-	k := &kernelSync{routeSocket: socket, want: want}
+	k := &kernelSync{routeSocket: socket, want: want, routing: new(sync.RWMutex)}
 	need(t, k.run(), socket.close())
 	return k
 }
@@ -214,7 +215,7 @@ func TestKernelRoutesNote(t *testing.T) {
 	dir := t.TempDir()
 	inNamespace(t, func(link netlink.Link) {
 		need(t, netlink.LinkSetUp(link))
-		k, err := openKernelRoutes(dir, zap.NewNop())
+		k, err := openKernelRoutes(dir, new(sync.RWMutex), zap.NewNop())
 		need(t, err)
 		need(t, k.close(true)) // its goroutine is in another namespace
 		p := twoTables()
@@ -224,7 +225,7 @@ func TestKernelRoutesNote(t *testing.T) {
 		if err != nil || len(state.Trouble) > 0 || k.left {
 			t.Fatalf("%+v, %v, left by another: %v", state, err, k.left)
 		}
-		later, err := openKernelRoutes(dir, zap.NewNop())
+		later, err := openKernelRoutes(dir, new(sync.RWMutex), zap.NewNop())
 		need(t, err)
 		if !later.left {
 			t.Error("a later process does not find what this one left")

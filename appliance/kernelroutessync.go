@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,8 @@ type kernelPolicy struct {
 // takes. New ones come before old ones go: no packet finds less than it would by the old or by the new policy.
 type kernelSync struct {
 	*routeSocket
-	want kernelPolicy
+	want    kernelPolicy
+	routing *sync.RWMutex
 
 	routes, rules int // that the kernel has now
 	changed       int // requests that it took
@@ -90,6 +92,8 @@ func (k *kernelSync) compare(have map[kernelRouteKey]kernelRoute) (add, replace 
 	if k.want.linux == nil {
 		return nil, nil
 	}
+	k.routing.RLock()
+	defer k.routing.RUnlock()
 	for l := range k.want.linux.Routes() {
 		r, ok := newKernelRoute(&l, k.want.ifindex)
 		if !ok {

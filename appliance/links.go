@@ -156,7 +156,7 @@ func (r *Router) withLinks(s *setup, all *fib.Adjacencies) *fib.Adjacencies {
 	}
 	next := all.WithDown(down...)
 	var set []fib.Adjacency
-	for i := range s.fixed {
+	for i := range s.gateways() {
 		a := *all.At(i)
 		switch {
 		case a.Static:

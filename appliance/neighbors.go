@@ -196,7 +196,7 @@ func (r *Router) neighborsChanged(changed map[kernelNeighbor]bool) {
 				r.misfit = r.misfit || !exists
 				continue
 			}
-			gateway := known && i < s.fixed // routes refer to it
+			gateway := known && s.gateway(i)
 			lost := gateway && s.snap.Adjacencies.At(i).Lost
 			switch {
 			case known && r.keeps(s, i, e):
@@ -276,6 +276,9 @@ func (r *Router) resolve(s *setup) *fib.Adjacencies {
 	var set []fib.Adjacency
 	for i := range uint32(all.Len()) {
 		was := all.At(i)
+		if !was.Neighbor.Addr.IsValid() {
+			continue // vacant
+		}
 		a := s.link(was.Neighbor)
 		key := kernelNeighbor{was.Neighbor.Addr, s.ifindex[was.Neighbor.Port]}
 		if was.Static {
@@ -318,7 +321,7 @@ func (r *Router) wasLost(key kernelNeighbor) bool {
 // lostGateways are those that multipath routes do without until they answer, and that can be asked.
 func (s *setup) lostGateways() (list []fib.Neighbor) {
 	all := s.snap.Adjacencies
-	for i := range s.fixed {
+	for i := range s.gateways() {
 		if a := all.At(i); a.Lost && !all.Down(a.Neighbor.Port) {
 			list = append(list, a.Neighbor)
 		}
@@ -352,8 +355,8 @@ func (r *Router) ask(n fib.Neighbor) {
 	}
 	ifindex := s.ifindex[n.Port]
 	_, had := r.neighbors.entries[kernelNeighbor{n.Addr, ifindex}]
-	i, listed := s.base.Find(n)
-	gateway := listed && !s.base.At(i).Static
+	i, listed := s.snap.Adjacencies.Find(n)
+	gateway := listed && s.gateway(i) && !s.snap.Adjacencies.At(i).Static
 	crowded := !had && !gateway && r.neighbors.incomplete[n.Addr.Is4()] >= incompleteMax
 	r.mu.Unlock()
 	if ifindex == 0 || crowded {
@@ -368,7 +371,7 @@ func (r *Router) ask(n fib.Neighbor) {
 // askForGateways resolves the gateways of all routes before the first packet needs them. r.mu must be held.
 func (r *Router) askForGateways(s *setup) {
 	all := s.snap.Adjacencies
-	for i := range s.fixed {
+	for i := range s.gateways() {
 		if a := all.At(i); a.State != fib.Resolved {
 			n := a.Neighbor
 			go r.ask(n)
@@ -409,7 +412,7 @@ func (r *Router) refresh() {
 		}
 		e, exists := r.neighbors.entries[kernelNeighbor{n.Addr, s.ifindex[n.Port]}]
 		switch {
-		case !exists && i < s.fixed, !exists && r.inUse(i), e.state&netlink.NUD_STALE != 0 && r.inUse(i):
+		case !exists && s.gateway(i), !exists && r.inUse(i), e.state&netlink.NUD_STALE != 0 && r.inUse(i):
 			due = append(due, n)
 		}
 	}

@@ -49,6 +49,7 @@ type RouteState struct {
 	TOS    uint8     `json:"tos,omitempty"`
 	Metric uint32    `json:"metric,omitempty"`
 	Text   string    `json:"text"`
+	Origin string    `json:"origin"`         // configuration, or run-time
 	Hits   *HitState `json:"hits,omitempty"` // absent where the table does not count routes
 }
 
@@ -93,6 +94,8 @@ func (h Hits) Statements() (list []StatementState) {
 
 // Tables lists the tables with their hits.
 func (h Hits) Tables() (list []TableState) {
+	h.routing.RLock()
+	defer h.routing.RUnlock()
 	for i := range uint16(h.Snapshot.Tables()) {
 		t := h.Snapshot.Table(i)
 		answered, missed := h.Snapshot.TableHits(h.Tally, i)
@@ -108,12 +111,17 @@ func (h Hits) Tables() (list []TableState) {
 
 // Routes lists the routes of the table of that name; ok is false if there is none.
 func (h Hits) Routes(table string) (list []RouteState, ok bool) {
+	h.routing.RLock()
+	defer h.routing.RUnlock()
 	for i := range uint16(h.Snapshot.Tables()) {
 		if h.Snapshot.TableName(i) != table {
 			continue
 		}
 		for r := range h.Snapshot.Routes(i).All() {
-			state := RouteState{Prefix: r.Prefix.String(), TOS: r.TOS, Metric: r.Metric, Text: h.Snapshot.RouteText(r)}
+			state := RouteState{Prefix: r.Prefix.String(), TOS: r.TOS, Metric: r.Metric, Text: h.Snapshot.RouteText(r), Origin: "configuration"}
+			if r.RunTime {
+				state.Origin = "run-time"
+			}
 			if hits, ok := h.Snapshot.RouteHits(h.Tally, r); ok {
 				s := h.state(hits)
 				state.Hits = &s

@@ -117,8 +117,9 @@ func (k *kernelView) hasNeighbor(s *setup, n *fib.Adjacency) bool {
 func (s *setup) again() *setup {
 	snap := *s.snap
 	snap.Ports = slices.Clone(snap.Ports)
-	snap.Adjacencies = s.base
-	return &setup{snap: &snap, base: s.base, fixed: s.fixed, refit: true, reasons: make(map[*device]string),
+	base := s.routed()
+	snap.Adjacencies = base
+	return &setup{snap: &snap, base: base, fixed: s.fixed, users: s.users, lost: s.lost, runTime: s.runTime, refit: true, reasons: make(map[*device]string),
 		devices: slices.Clone(s.devices), ifindex: slices.Clone(s.ifindex), desired: slices.Clone(s.desired)}
 }
 

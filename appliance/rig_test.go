@@ -106,7 +106,8 @@ func newRig(t testing.TB, ports int, apart bool, change func(*policy.Policy)) *r
 	g.router.workers = []*Worker{g.w}
 	need(t, g.host.Do(func() error { return g.open(apart) }))
 	t.Cleanup(g.close)
-	g.setup = &setup{snap: snap, devices: g.devices, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
+	g.setup = newSetup(snap)
+	g.setup.devices = g.devices
 	for _, port := range snap.Ports {
 		g.setup.ifindex = append(g.setup.ifindex, g.devices[port.Device].port.Ifindex)
 	}

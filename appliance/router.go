@@ -63,6 +63,9 @@ type Router struct {
 	misfit    bool      // a netdev may not be as the running setup takes it to be: refit looks
 	trouble   []string  // what went wrong after the point of no return; State shows it
 	closed    bool
+	turning   turning
+
+	routing sync.RWMutex // held with mu by who changes routes, and alone by who else than workers reads the tables
 }
 
 // setup is what one snapshot runs on.
@@ -76,7 +79,10 @@ type setup struct {
 	added   []setting          // settings that this setup made
 	revert  []func() error     // takes back the settings that it changed
 	base    *fib.Adjacencies   // the snapshot's own: routes refer to them
-	fixed   uint32             // their number: they have the indexes below it
+	fixed   uint32             // the number of those that the configuration names: they have the indexes below it
+	users   map[uint32]int     // of adjacencies beyond those: next hops of routes that came at run time
+	lost    lostRoutes         // that came at run time, and could not stay
+	runTime int                // routes that came at run time
 	reasons map[*device]string // of a refit: why devices are not as configured
 	kernel  *kernelView        // of a refit that mends: what is there
 	refit   bool               // made while it runs, for netdevs that changed: what is by hand on those that stay is left
@@ -103,7 +109,7 @@ func New(options Options, log *zap.Logger) (*Router, error) {
 	if r.tun, err = openPunt(); err != nil { // first of all: it is also what a namespace has one router by
 		return nil, fmt.Errorf("start router: %w", err)
 	}
-	if r.kernel, err = openKernelRoutes(options.StateDir, log); err != nil {
+	if r.kernel, err = openKernelRoutes(options.StateDir, &r.routing, log); err != nil {
 		return nil, errors.Join(err, r.tun.Close())
 	}
 	open := openSettings
@@ -164,7 +170,8 @@ func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
 	if r.prepared != nil {
 		r.abort()
 	}
-	s := &setup{snap: snap, base: snap.Adjacencies, fixed: uint32(snap.Adjacencies.Len())}
+	s := newSetup(snap)
+	r.keepRoutes(s)
 	defer func() {
 		if err != nil {
 			r.undo(s)
@@ -245,6 +252,8 @@ func (r *Router) Publish() (generationNumber uint64, err error) {
 	epoch := r.publish(g)
 	r.running, r.prepared = s, nil
 	s.snap = snap
+	r.turning = turning{} // the tables of the setup before do not change any more
+	r.tellLost(s)
 	if old == nil {
 		r.startWorkers()
 	} else {

@@ -24,7 +24,8 @@ type State struct {
 	Trouble    []string        `json:"trouble,omitempty"` // what went wrong and could not be undone: DEGRADED
 	Notices    []string        `json:"notices,omitempty"` // of the configuration: what is to be known, and is no trouble
 
-	KernelRoutes *KernelRoutesState `json:"kernel_routes,omitempty"`
+	KernelRoutes  *KernelRoutesState  `json:"kernel_routes,omitempty"`
+	RunTimeRoutes *RunTimeRoutesState `json:"run_time_routes,omitempty"`
 }
 
 // Totals account for every packet: at rest
@@ -134,7 +135,7 @@ func (r *Router) State() State {
 	t := &st.Totals
 	t.Traffic, t.Drops = r.past, make(map[string]uint64)
 	if s := r.running; s != nil {
-		st.Generation = s.snap.Generation
+		st.Generation, st.RunTimeRoutes = s.snap.Generation, s.runTimeRoutes()
 		for _, d := range s.devices {
 			p := r.portState(d)
 			t.add(p.Traffic)

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"weir/policy"
@@ -84,6 +85,8 @@ type Hits struct {
 	Snapshot *policy.Snapshot // nil: nothing runs yet
 	Tally    *policy.Tally    // a copy; its clock is Time's
 	Late     error            // which workers have not answered in time, so that their latest packets are missing
+
+	routing *sync.RWMutex // keeps the tables as they are
 }
 
 // Time is when a packet came, by Hits.Last of its Tally.
@@ -105,7 +108,7 @@ func (r *Router) Hits(ctx context.Context) Hits {
 		late = r.await(ctx, r.publish(&g))
 	}
 	r.tallies.collect()
-	h := Hits{Snapshot: r.running.snap, Tally: r.running.snap.NewTally(), Late: late}
+	h := Hits{Snapshot: r.running.snap, Tally: r.running.snap.NewTally(), Late: late, routing: &r.routing}
 	h.Tally.Add(r.tallies.total)
 	return h
 }

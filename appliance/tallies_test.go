@@ -58,7 +58,7 @@ func TestHitsOfLateWorker(t *testing.T) {
 	g.w.follow()
 	send(1)
 	g.router.tallies.collect()
-	if got := mainAnswers(Hits{Snapshot: next, Tally: g.router.tallies.total}); got != 11 {
+	if got := mainAnswers(Hits{Snapshot: next, Tally: g.router.tallies.total, routing: &g.router.routing}); got != 11 {
 		t.Errorf("%d answers of 11 by the policy before", got)
 	}
 	if g.w.tally == first {

@@ -7,45 +7,32 @@ import (
 )
 
 // Answer is what the longest prefix of an address comes to. Routes that differ in their prefix alone, not in its length,
-// share one. It is immutable but for up, and the table's own: nothing of it is in the routing information base.
+// share one. It is immutable but for the writer's part, and the table's own: nothing of it is in the routing information base.
 type Answer struct {
-	route  Route   // the only one that a lookup can come to; not valid where routes are
+	route  Route   // the first of the prefix, where it is for every TOS; else not valid
 	routes []Route // of one prefix, in the order in which a lookup tries them, where TOS decides
-	up     atomic.Pointer[Answer]
-	upward bool // up is kept: the next shorter prefix, for a lookup that passes this one over
 
 	users int // leaves; the writer's
 	hash  uint64
 	next  uint32 // in the bucket of answers.byHash; 0 ends it
 }
 
-// Route is the answer for a packet with the TOS byte, ok is false if there is none.
-func (a *Answer) Route(tos uint8) (r *Route, ok bool) {
-	if a == nil {
-		return nil, false
-	}
-	if a.routes == nil {
+// Route is the answer for a packet with the TOS byte, nil if there is none. It is not final if all routes of the prefix
+// ask for another TOS: a shorter prefix may have one then, which the tree knows.
+func (a *Answer) Route(tos uint8) (r *Route, final bool) {
+	switch {
+	case a == nil:
+		return nil, true
+	case a.routes == nil:
 		return &a.route, true
 	}
-	return a.choose(tos)
-}
-
-func (a *Answer) choose(tos uint8) (*Route, bool) {
-	for ; a != nil; a = a.up.Load() {
-		if a.routes == nil {
-			return &a.route, true
-		}
-		for i := range a.routes {
-			if r := &a.routes[i]; r.TOS == 0 || r.TOS == tos&tosMask {
-				return r, true
-			}
+	for i := range a.routes {
+		if r := &a.routes[i]; r.TOS == 0 || r.TOS == tos&tosMask {
+			return r, true
 		}
 	}
 	return nil, false
 }
-
-// Shorter is the answer of the next shorter prefix, for a route that resumes there.
-func (a *Answer) Shorter() *Answer { return a.up.Load() }
 
 // answers numbers the answers of a table. 0 is none.
 type answers struct {
@@ -53,7 +40,6 @@ type answers struct {
 	byHash map[uint64]uint32         // the first of a bucket
 	pool   pool
 	seed   maphash.Seed
-	upward int // answers that know their up
 }
 
 func newAnswers() *answers {
@@ -66,16 +52,10 @@ func newAnswers() *answers {
 
 func (a *answers) at(id uint32) *Answer { return (*a.list.Load())[id] }
 
-// needsUp reports whether a lookup can pass over the routes of a prefix.
-func needsUp(routes []Route) bool {
-	return slices.ContainsFunc(routes, func(r Route) bool { return r.TOS != 0 || r.Action == Lookup && r.Resume })
-}
-
 // find numbers the answer that the routes of a leaf make, and counts the leaf as its user.
 func (a *answers) find(routes []Route) (id uint32, ok bool) {
-	up := needsUp(routes)
-	if up {
-		return a.add(&Answer{upward: true, users: 1}, routes)
+	if routes[0].TOS != 0 {
+		return a.add(&Answer{routes: slices.Clone(routes), users: 1})
 	}
 	h := a.hashOf(&routes[0])
 	for id := a.byHash[h]; id != 0; id = a.at(id).next {
@@ -84,23 +64,28 @@ func (a *answers) find(routes []Route) (id uint32, ok bool) {
 			return id, true
 		}
 	}
-	return a.add(&Answer{users: 1, hash: h}, routes)
+	x := &Answer{route: routes[0], users: 1, hash: h, next: a.byHash[h]}
+	if id, ok = a.add(x); ok {
+		a.byHash[h] = id
+	}
+	return id, ok
 }
 
-func (a *answers) add(x *Answer, routes []Route) (id uint32, ok bool) {
+// same is the answer that a route without a TOS comes to, or nil if there is none yet.
+func (a *answers) same(r *Route) *Answer {
+	for id := a.byHash[a.hashOf(r)]; id != 0; {
+		x := a.at(id)
+		if sameAnswer(&x.route, r) {
+			return x
+		}
+		id = x.next
+	}
+	return nil
+}
+
+func (a *answers) add(x *Answer) (id uint32, ok bool) {
 	if id, ok = a.pool.take(); !ok {
 		return 0, false
-	}
-	if routes[0].TOS != 0 {
-		x.routes = slices.Clone(routes)
-	} else {
-		x.route = routes[0]
-	}
-	if x.upward {
-		a.upward++
-	} else {
-		x.next = a.byHash[x.hash]
-		a.byHash[x.hash] = id
 	}
 	list := *a.list.Load()
 	if int(id) < len(list) {
@@ -118,9 +103,11 @@ func (a *answers) drop(id uint32) {
 	if x.users--; x.users > 0 {
 		return
 	}
-	if x.upward {
-		a.upward--
-	} else if a.byHash[x.hash] == id {
+	if x.routes != nil {
+		a.pool.give(id)
+		return
+	}
+	if a.byHash[x.hash] == id {
 		if a.byHash[x.hash] = x.next; x.next == 0 {
 			delete(a.byHash, x.hash)
 		}

@@ -9,10 +9,11 @@ import (
 // arrays are the array forms of a table, beside the routing information base that they are built from.
 type arrays struct {
 	answers *answers
-	tries   [2]*trie // IPv4, IPv6
+	tries   [2]*trie  // IPv4, IPv6
+	hops    []NextHop // scratch
 }
 
-// family is one family of a table, as the base of a trie.
+// family is one family of a table, as a trie is built from it.
 type family struct {
 	table *Table
 	four  bool
@@ -36,38 +37,26 @@ func (f family) addr(k key) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-func (f family) inside(k key, bits uint8, to []item, limit int) []item {
-	outer := netip.PrefixFrom(f.addr(k), int(bits)).Masked()
-	for p, l := range f.table.routes.Subnets(outer) {
-		if len(to) == limit {
-			break
-		}
-		if p.Bits() > int(bits) {
-			to = append(to, item{keyOf(p.Addr()), uint8(p.Bits()), l.answer})
-		}
-	}
-	return to
-}
-
+// longest is the answer of the longest prefix of k that has at most bits, but 0 if that is the default route.
 func (f family) longest(k key, bits uint8) uint32 {
-	l, ok := f.table.routes.LookupPrefix(netip.PrefixFrom(f.addr(k), int(bits)))
+	l, ok := f.table.next.fast().LookupPrefix(netip.PrefixFrom(f.addr(k), int(bits)))
 	if !ok || bits > 0 && l.routes[0].Prefix.Bits() == 0 {
 		return 0
 	}
 	return l.answer
 }
 
-// items are all prefixes of the family, in the order that trie.build wants.
+// items are all prefixes of the family, by address, a shorter one before those inside it.
 func (f family) items() []item {
-	all := make([]item, 0, f.table.routes.Size())
+	all := make([]item, 0, f.table.next.fast().Size())
 	add := func(p netip.Prefix, l *leaf) bool {
 		all = append(all, item{keyOf(p.Addr()), uint8(p.Bits()), l.answer})
 		return true
 	}
 	if f.four {
-		f.table.routes.AllSorted4()(add)
+		f.table.next.fast().AllSorted4()(add)
 	} else {
-		f.table.routes.AllSorted6()(add)
+		f.table.next.fast().AllSorted6()(add)
 	}
 	return all
 }
@@ -77,17 +66,12 @@ func (f family) items() []item {
 // was, without array forms.
 func (t *Table) Build() error {
 	a := &arrays{answers: newAnswers()}
-	for _, l := range t.routes.All() {
+	for _, l := range t.next.fast().All() {
 		id, ok := a.answers.find(l.routes)
 		if !ok {
 			return fmt.Errorf("table %s: more than %d different routes", t.name, entryID)
 		}
 		l.answer = id
-	}
-	if a.answers.upward > 0 {
-		for p, l := range t.routes.All() {
-			t.linkUp(a, p, l)
-		}
 	}
 	for i, f := range t.families() {
 		var err error
@@ -96,8 +80,12 @@ func (t *Table) Build() error {
 		}
 	}
 	t.arrays.Store(a)
+	t.renumbered()
 	return nil
 }
+
+// Drop makes the table one without array forms. Readers that have them still may go on.
+func (t *Table) Drop() { t.arrays.Store(nil) }
 
 func (t *Table) families() [2]family { return [2]family{{t, true}, {t, false}} }
 
@@ -105,16 +93,17 @@ func (t *Table) families() [2]family { return [2]family{{t, true}, {t, false}} }
 // memory beyond them.
 const hugeRoutes = 100_000
 
-// build makes the family's trie: of narrow entries if IPv4 has few enough answers and blocks, else of wide ones.
+// build makes the family's trie: of narrow entries if it has few enough answers and blocks, with room for what comes, else of
+// wide ones.
 func (f family) build(a *answers) (*trie, error) {
 	items := f.items()
 	huge := len(items) >= hugeRoutes
-	if f.four && int(a.pool.next) <= narrowLimit/2 { // the other half is for what comes
+	if int(a.pool.next) <= narrowLimit/2 {
 		t, err := newTrie(f.bits(), true, huge)
 		if err == nil {
 			err = t.build(items)
 		}
-		if err == nil || !errors.Is(err, errFull) {
+		if err == nil && t.roomy() || err != nil && !errors.Is(err, errFull) {
 			return t, err
 		}
 	}
@@ -123,21 +112,6 @@ func (f family) build(a *answers) (*trie, error) {
 		err = t.build(items)
 	}
 	return t, err
-}
-
-// linkUp tells the answer of a leaf which one comes after it.
-func (t *Table) linkUp(a *arrays, p netip.Prefix, l *leaf) {
-	x := a.answers.at(l.answer)
-	if !x.upward {
-		return
-	}
-	var up *Answer
-	if p.Bits() > 0 {
-		if shorter, ok := t.routes.LookupPrefix(netip.PrefixFrom(p.Addr(), p.Bits()-1)); ok {
-			up = a.answers.at(shorter.answer)
-		}
-	}
-	x.up.Store(up)
 }
 
 // changed brings the array forms up to date with a leaf that has been entered, changed or removed. before is the answer
@@ -161,11 +135,15 @@ func (t *Table) changed(p netip.Prefix, l *leaf, before uint32) {
 	if err == nil && a.tries[i].narrow && l.answer >= narrowLimit {
 		err = errFull
 	}
-	if err == nil && (len(l.routes) == 0 || l.answer != before || a.answers.upward > 0) {
-		if a.answers.upward > 0 {
-			t.relink(a, p, l)
+	if err == nil && (len(l.routes) == 0 || l.answer != before) {
+		it, by := item{keyOf(p.Addr()), uint8(p.Bits()), l.answer}, 0
+		switch {
+		case len(l.routes) == 0:
+			it.answer, by = family{t, i == 0}.longest(it.key, it.bits), -1
+		case before == 0:
+			by = 1
 		}
-		err = a.tries[i].update(keyOf(p.Addr()), uint8(p.Bits()), family{t, i == 0})
+		err = a.tries[i].update(it, by)
 	}
 	if before != 0 {
 		a.answers.drop(before)
@@ -176,19 +154,7 @@ func (t *Table) changed(p netip.Prefix, l *leaf, before uint32) {
 	}
 }
 
-// relink mends the answers that have come after the prefix, or come after it now.
-func (t *Table) relink(a *arrays, p netip.Prefix, l *leaf) {
-	if len(l.routes) > 0 {
-		t.linkUp(a, p, l)
-	}
-	for q, inner := range t.routes.Subnets(p) {
-		if q != p {
-			t.linkUp(a, q, inner)
-		}
-	}
-}
-
-// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide IPv4 entries, and whether huge
+// Form says how the table is looked up: as a tree, or as arrays, of narrow (16 bits) or wide entries, and whether huge
 // pages were to be had for them.
 func (t *Table) Form() string {
 	a := t.arrays.Load()
@@ -196,8 +162,11 @@ func (t *Table) Form() string {
 		return "tree"
 	}
 	form := "wide arrays"
-	if a.tries[0].narrow {
+	switch four, six := a.tries[0].narrow, a.tries[1].narrow; {
+	case four && six:
 		form = "narrow arrays"
+	case four || six:
+		form = "narrow and wide arrays"
 	}
 	if a.tries[0].rootRegion.huge || a.tries[1].rootRegion.huge {
 		form += ", huge pages"
@@ -212,14 +181,4 @@ func (t *Table) Retired() int {
 		return 0
 	}
 	return a.tries[0].limbo() + a.tries[1].limbo() + len(a.answers.pool.limbo)
-}
-
-// Reclaim lets changes use again what earlier ones have left unused. The writer calls it when every reader has begun its
-// present batch after the last change.
-func (t *Table) Reclaim() {
-	if a := t.arrays.Load(); a != nil {
-		a.tries[0].reclaim()
-		a.tries[1].reclaim()
-		a.answers.pool.reclaim()
-	}
 }

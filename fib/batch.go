@@ -38,28 +38,33 @@ func (a Array) Lookup6(addrs *[4][BatchMax]uint32, n int, found *Found) {
 	a.a.tries[1].lookup6(addrs, n, found)
 }
 
+// vectors is whether lookups use vector instructions. A test does without.
+var vectors = hasVectors()
+
 // inVectors rounds a number of lookups up to what vectors do at a time.
 func inVectors(n int) uint64 { return uint64(n+15) &^ 15 }
 
 func (t *trie) lookup4(addrs *[BatchMax]uint32, n int, found *Found) {
-	if n == 0 || t.lookup4Vectors(addrs, inVectors(n), found) {
-		return
-	}
-	if t.narrow {
-		t.lookup4Narrow(addrs[:n], found)
-	} else {
-		t.lookup4Wide(addrs[:n], found)
+	switch {
+	case n == 0:
+	case vectors:
+		t.vector4(addrs, inVectors(n), found)
+	case t.narrow:
+		t.plain4Narrow(addrs[:n], found[:n])
+	default:
+		t.plain4Wide(addrs[:n], found[:n])
 	}
 }
 
-func (t *trie) lookup4Wide(addrs []uint32, found *Found) {
+func (t *trie) plain4Wide(addrs, found []uint32) {
+	found = found[:len(addrs)]
 	root, blocks, base := t.root, t.blocks, t.base.Load()
 	for i, a := range addrs {
 		found[i] = atomic.LoadUint32(&root[a>>8])
 	}
 	for i, a := range addrs {
 		e := found[i]
-		if e-1 < referring-1 { // neither 0 nor referring
+		if e-1 < toBlock-1 { // neither 0 nor a block
 			continue
 		}
 		if e != 0 {
@@ -72,18 +77,19 @@ func (t *trie) lookup4Wide(addrs []uint32, found *Found) {
 	}
 }
 
-func (t *trie) lookup4Narrow(addrs []uint32, found *Found) {
+func (t *trie) plain4Narrow(addrs, found []uint32) {
+	found = found[:len(addrs)]
 	root, blocks, base := (*[1 << (rootBits - 1)]uint32)(t.root), t.blocks, t.base.Load()
 	for i, a := range addrs {
 		found[i] = atomic.LoadUint32(&root[a>>9]) >> (a >> 4 & 16) & 0xffff
 	}
 	for i, a := range addrs {
 		e := found[i]
-		if e-1 < narrowLimit-1 {
+		if e-1 < narrowBlock-1 {
 			continue
 		}
 		if e != 0 {
-			j := e&(narrowLimit-1)<<8 | a&0xff
+			j := e&(narrowBlock-1)<<8 | a&0xff
 			e = atomic.LoadUint32(&blocks[j>>1]) >> (j & 1 * 16) & 0xffff
 		}
 		if e == 0 {
@@ -93,59 +99,60 @@ func (t *trie) lookup4Narrow(addrs []uint32, found *Found) {
 	}
 }
 
-// lookup6 goes down level by level with all addresses that have not come to an answer yet, so that their loads overlap.
 func (t *trie) lookup6(addrs *[4][BatchMax]uint32, n int, found *Found) {
-	if n == 0 {
-		return
+	switch {
+	case n == 0:
+	case vectors:
+		open := t.vector6(addrs, inVectors(n), found)
+		if open == 0 {
+			return
+		}
+		for m := open; t.narrow && m != 0; m &= m - 1 {
+			i := bits.TrailingZeros64(m) & (BatchMax - 1)
+			found[i] = widen(found[i])
+		}
+		t.deeper6(addrs, found, 6, open)
+	default:
+		t.deeper6(addrs, found, 1, t.root6(&addrs[0], n, found))
 	}
+}
+
+// root6 is the first step of plain lookups. open has the bits of the addresses that have not come to an answer by it.
+func (t *trie) root6(addrs *[BatchMax]uint32, n int, found *Found) (open uint64) {
 	base := t.base.Load()
-	var open [BatchMax]uint8
-	left := 0
-	var more [BatchMax / 16]uint16
-	level := t.lookup6Vectors(addrs, inVectors(n), found, &more)
-	if level == 0 {
-		level = 1
-		root := (*[1 << rootBits]uint32)(t.root)
-		for i := range n {
-			found[i] = atomic.LoadUint32(&root[addrs[0][i]>>(32-rootBits)])
+	for i, a := range addrs[:n] {
+		e := get(t.root, t.narrow, a>>(32-rootBits))
+		if e == 0 {
+			e = base
 		}
-		for i := range n {
-			if e := found[i]; e&referring != 0 {
-				open[left&(BatchMax-1)] = uint8(i)
-				left++
-			} else if e == 0 {
-				found[i] = base
-			}
-		}
-	} else {
-		for j, m := range more {
-			for ; m != 0; m &= m - 1 { // also of addresses beyond n, which do no harm
-				open[left&(BatchMax-1)] = uint8(16*j + bits.TrailingZeros16(m))
-				left++
-			}
+		found[i] = e
+		if e > entryID {
+			open |= 1 << i
 		}
 	}
-	for ; left > 0; level++ {
+	return open
+}
+
+// deeper6 goes down from a level on with the addresses whose bits are in open, level by level, so that their loads overlap.
+func (t *trie) deeper6(addrs *[4][BatchMax]uint32, found *Found, level int, open uint64) {
+	for ; open != 0; level++ {
 		word, shift := &addrs[(level+2)/4&3], 24-(level+2)%4*8
-		still := 0
-		for _, i := range open[:left] {
-			i &= BatchMax - 1
+		for m := open; m != 0; m &= m - 1 {
+			i := bits.TrailingZeros64(m) & (BatchMax - 1)
 			e := found[i]
 			if e&toTail != 0 {
 				k := key{uint64(addrs[0][i])<<32 | uint64(addrs[1][i]), uint64(addrs[2][i])<<32 | uint64(addrs[3][i])}
 				e = t.tails[e&entryID].answer(k)
 			} else {
-				e = atomic.LoadUint32(&t.blocks[e&entryID<<8|word[i]>>shift&0xff])
+				e = get(t.blocks, t.narrow, e&entryID<<8|word[i]>>shift&0xff)
 			}
 			if e == 0 {
-				e = base
+				e = t.base.Load()
 			}
 			found[i] = e
-			if e&referring != 0 {
-				open[still] = i
-				still++
+			if e <= entryID {
+				open &^= 1 << i
 			}
 		}
-		left = still
 	}
 }

@@ -4,29 +4,26 @@
 
 package fib
 
-// lookup4NarrowAVX512 is lookup4 for 16-bit entries, 16 addresses a step. n is a multiple of 16, at most BatchMax.
+// lookup4Narrow is lookup4 for 16-bit entries. n is a multiple of 16, at most BatchMax.
 //
 //go:noescape
-func lookup4NarrowAVX512(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
+func lookup4Narrow(root *uint32, blocks *uint32, base uint32, w0 *uint32, found *uint32, n uint64)
 
-// lookup4WideAVX512 is lookup4 for 32-bit entries, 16 addresses a step. n is a multiple of 16, at most BatchMax.
+// lookup4Wide is lookup4 for 32-bit entries. n is a multiple of 16, at most BatchMax.
 //
 //go:noescape
-func lookup4WideAVX512(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
+func lookup4Wide(root *uint32, blocks *uint32, base uint32, w0 *uint32, found *uint32, n uint64)
 
-// lookup6AVX512 is lookup6 as far as /64, 16 addresses a step. w0 and w1 are the first two 32-bit words of the addresses. What is
-// found may still refer to a tail or a block behind it: left has a bit for each such address, a word a step. n is a multiple
-// of 16, at most BatchMax.
+// lookup6Narrow is lookup6 for 16-bit entries, as far as /64. w0 and w1 are the first two 32-bit words of the addresses. What
+// is found may still refer to a tail, or a block behind /64: open has a bit for each such address. n is a multiple of 16, at
+// most BatchMax.
 //
 //go:noescape
-func lookup6AVX512(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, left *uint16, n uint64)
+func lookup6Narrow(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, open *uint64, n uint64)
 
-// lookup4NarrowAVX2 is lookup4 for 16-bit entries, 8 addresses a step. n is a multiple of 16, at most BatchMax.
+// lookup6Wide is lookup6 for 32-bit entries, as far as /64. w0 and w1 are the first two 32-bit words of the addresses. What
+// is found may still refer to a tail, or a block behind /64: open has a bit for each such address. n is a multiple of 16, at
+// most BatchMax.
 //
 //go:noescape
-func lookup4NarrowAVX2(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
-
-// lookup4WideAVX2 is lookup4 for 32-bit entries, 8 addresses a step. n is a multiple of 16, at most BatchMax.
-//
-//go:noescape
-func lookup4WideAVX2(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
+func lookup6Wide(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, open *uint64, n uint64)

@@ -4,310 +4,1492 @@
 
 #include "textflag.h"
 
-// func lookup4NarrowAVX512(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
-// Requires: AVX, AVX512F
-TEXT ·lookup4NarrowAVX512(SB), NOSPLIT, $0-48
+// func lookup4Narrow(root *uint32, blocks *uint32, base uint32, w0 *uint32, found *uint32, n uint64)
+// Requires: AVX, AVX2
+TEXT ·lookup4Narrow(SB), NOSPLIT, $0-48
 	MOVQ         root+0(FP), AX
 	MOVQ         blocks+8(FP), CX
-	MOVQ         addrs+24(FP), DX
+	MOVQ         w0+24(FP), DX
 	MOVQ         found+32(FP), BX
 	MOVQ         n+40(FP), SI
 	MOVL         base+16(FP), DI
-	VPBROADCASTD DI, Z0
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
 	MOVL         $0x000000ff, DI
-	VPBROADCASTD DI, Z1
-	MOVL         $0x80000000, DI
-	VPBROADCASTD DI, Z2
-	MOVL         $0x3fffffff, DI
-	VPBROADCASTD DI, Z2
-	MOVL         $0x00008000, DI
-	VPBROADCASTD DI, Z2
-	MOVL         $0x00007fff, DI
-	VPBROADCASTD DI, Z5
-	MOVL         $0x0000ffff, DI
-	VPBROADCASTD DI, Z6
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x007fff00, DI
+	VMOVD        DI, X2
+	VPBROADCASTD X2, Y2
 
-loop:
-	VMOVDQU32  (DX), Z7
-	VPSRLD     $0x08, Z7, Z8
-	KXNORW     K1, K1, K1
-	VPGATHERDD (AX)(Z8*2), K1, Z3
-	VPANDD     Z3, Z6, Z8
-	VPTESTMD   Z2, Z8, K2
-	KORTESTW   K2, K2
-	JEQ        shallow
-	VPANDD     Z8, Z5, Z9
-	VPSLLD     $0x08, Z9, Z9
-	VPANDD     Z7, Z1, Z7
-	VPORD      Z9, Z7, Z7
-	VPGATHERDD (CX)(Z7*2), K2, Z4
-	VPANDD     Z4, Z6, Z7
-	VPTESTMD   Z2, Z8, K2
-	VMOVDQA32  Z7, K2, Z8
+by32:
+	CMPQ       SI, $0x00000020
+	JLT        by32end
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    (DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, -2(AX)(Y4*2), Y3
+	VPXOR      Y4, Y4, Y4
+	VMOVDQU    32(DX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPCMPEQD   Y6, Y6, Y6
+	VPGATHERDD Y6, -2(AX)(Y5*2), Y4
+	VPXOR      Y5, Y5, Y5
+	VMOVDQU    64(DX), Y6
+	VPSRLD     $0x08, Y6, Y6
+	VPCMPEQD   Y7, Y7, Y7
+	VPGATHERDD Y7, -2(AX)(Y6*2), Y5
+	VPXOR      Y6, Y6, Y6
+	VMOVDQU    96(DX), Y7
+	VPSRLD     $0x08, Y7, Y7
+	VPCMPEQD   Y8, Y8, Y8
+	VPGATHERDD Y8, -2(AX)(Y7*2), Y6
+	VPOR       Y3, Y4, Y7
+	VPOR       Y7, Y5, Y7
+	VPOR       Y7, Y6, Y7
+	VMOVMSKPS  Y7, DI
+	TESTL      DI, DI
+	JEQ        by32reached
+	VPSRLD     $0x08, Y3, Y7
+	VPAND      Y7, Y2, Y7
+	VMOVDQU    (DX), Y8
+	VPAND      Y8, Y1, Y8
+	VPOR       Y7, Y8, Y7
+	VMOVDQA    Y3, Y8
+	VPGATHERDD Y8, -2(CX)(Y7*2), Y3
+	VPSRLD     $0x08, Y4, Y7
+	VPAND      Y7, Y2, Y7
+	VMOVDQU    32(DX), Y8
+	VPAND      Y8, Y1, Y8
+	VPOR       Y7, Y8, Y7
+	VMOVDQA    Y4, Y8
+	VPGATHERDD Y8, -2(CX)(Y7*2), Y4
+	VPSRLD     $0x08, Y5, Y7
+	VPAND      Y7, Y2, Y7
+	VMOVDQU    64(DX), Y8
+	VPAND      Y8, Y1, Y8
+	VPOR       Y7, Y8, Y7
+	VMOVDQA    Y5, Y8
+	VPGATHERDD Y8, -2(CX)(Y7*2), Y5
+	VPSRLD     $0x08, Y6, Y7
+	VPAND      Y7, Y2, Y7
+	VMOVDQU    96(DX), Y8
+	VPAND      Y8, Y1, Y8
+	VPOR       Y7, Y8, Y7
+	VMOVDQA    Y6, Y8
+	VPGATHERDD Y8, -2(CX)(Y7*2), Y6
 
-shallow:
-	VPTESTNMD Z8, Z8, K2
-	VMOVDQA32 Z0, K2, Z8
-	VMOVDQU32 Z8, (BX)
-	ADDQ      $0x40, DX
-	ADDQ      $0x40, BX
-	SUBQ      $0x10, SI
-	JNE       loop
+by32reached:
+	VPSRLD    $0x10, Y3, Y3
+	VPXOR     Y7, Y7, Y7
+	VPCMPEQD  Y7, Y3, Y7
+	VPBLENDVB Y7, Y0, Y3, Y3
+	VMOVDQU   Y3, (BX)
+	VPSRLD    $0x10, Y4, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(BX)
+	VPSRLD    $0x10, Y5, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 64(BX)
+	VPSRLD    $0x10, Y6, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 96(BX)
+	ADDQ      $0x00000080, DX
+	ADDQ      $0x00000080, BX
+	SUBQ      $0x00000020, SI
+	JMP       by32
+
+by32end:
+by16:
+	CMPQ       SI, $0x00000010
+	JLT        by16end
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    (DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, -2(AX)(Y4*2), Y3
+	VPXOR      Y4, Y4, Y4
+	VMOVDQU    32(DX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPCMPEQD   Y6, Y6, Y6
+	VPGATHERDD Y6, -2(AX)(Y5*2), Y4
+	VPOR       Y3, Y4, Y5
+	VMOVMSKPS  Y5, DI
+	TESTL      DI, DI
+	JEQ        by16reached
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    (DX), Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y3, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y3
+	VPSRLD     $0x08, Y4, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    32(DX), Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y4, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y4
+
+by16reached:
+	VPSRLD    $0x10, Y3, Y3
+	VPXOR     Y5, Y5, Y5
+	VPCMPEQD  Y5, Y3, Y5
+	VPBLENDVB Y5, Y0, Y3, Y3
+	VMOVDQU   Y3, (BX)
+	VPSRLD    $0x10, Y4, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(BX)
+	ADDQ      $0x00000040, DX
+	ADDQ      $0x00000040, BX
+	SUBQ      $0x00000010, SI
+	JMP       by16
+
+by16end:
 	VZEROUPPER
 	RET
 
-// func lookup4WideAVX512(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
-// Requires: AVX, AVX512F
-TEXT ·lookup4WideAVX512(SB), NOSPLIT, $0-48
+// func lookup4Wide(root *uint32, blocks *uint32, base uint32, w0 *uint32, found *uint32, n uint64)
+// Requires: AVX, AVX2
+TEXT ·lookup4Wide(SB), NOSPLIT, $0-48
 	MOVQ         root+0(FP), AX
 	MOVQ         blocks+8(FP), CX
-	MOVQ         addrs+24(FP), DX
+	MOVQ         w0+24(FP), DX
 	MOVQ         found+32(FP), BX
 	MOVQ         n+40(FP), SI
 	MOVL         base+16(FP), DI
-	VPBROADCASTD DI, Z0
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
 	MOVL         $0x000000ff, DI
-	VPBROADCASTD DI, Z1
-	MOVL         $0x80000000, DI
-	VPBROADCASTD DI, Z2
-	MOVL         $0x3fffffff, DI
-	VPBROADCASTD DI, Z3
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Y1
 
-loop:
-	VMOVDQU32  (DX), Z4
-	VPSRLD     $0x08, Z4, Z6
-	KXNORW     K1, K1, K1
-	VPGATHERDD (AX)(Z6*4), K1, Z5
-	VPTESTMD   Z2, Z5, K2
-	KORTESTW   K2, K2
-	JEQ        shallow
-	VPANDD     Z5, Z3, Z6
-	VPSLLD     $0x08, Z6, Z6
-	VPANDD     Z4, Z1, Z4
-	VPORD      Z6, Z4, Z4
-	VPGATHERDD (CX)(Z4*4), K2, Z7
-	VPTESTMD   Z2, Z5, K2
-	VMOVDQA32  Z7, K2, Z5
+by32:
+	CMPQ       SI, $0x00000020
+	JLT        by32end
+	VPXOR      Y2, Y2, Y2
+	VMOVDQU    (DX), Y3
+	VPSRLD     $0x08, Y3, Y3
+	VPCMPEQD   Y4, Y4, Y4
+	VPGATHERDD Y4, (AX)(Y3*4), Y2
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    32(DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, (AX)(Y4*4), Y3
+	VPXOR      Y4, Y4, Y4
+	VMOVDQU    64(DX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPCMPEQD   Y6, Y6, Y6
+	VPGATHERDD Y6, (AX)(Y5*4), Y4
+	VPXOR      Y5, Y5, Y5
+	VMOVDQU    96(DX), Y6
+	VPSRLD     $0x08, Y6, Y6
+	VPCMPEQD   Y7, Y7, Y7
+	VPGATHERDD Y7, (AX)(Y6*4), Y5
+	VPOR       Y2, Y3, Y6
+	VPOR       Y6, Y4, Y6
+	VPOR       Y6, Y5, Y6
+	VMOVMSKPS  Y6, DI
+	TESTL      DI, DI
+	JEQ        by32reached
+	VPSLLD     $0x08, Y2, Y6
+	VMOVDQU    (DX), Y7
+	VPAND      Y7, Y1, Y7
+	VPOR       Y6, Y7, Y6
+	VMOVDQA    Y2, Y7
+	VPGATHERDD Y7, (CX)(Y6*4), Y2
+	VPSLLD     $0x08, Y3, Y6
+	VMOVDQU    32(DX), Y7
+	VPAND      Y7, Y1, Y7
+	VPOR       Y6, Y7, Y6
+	VMOVDQA    Y3, Y7
+	VPGATHERDD Y7, (CX)(Y6*4), Y3
+	VPSLLD     $0x08, Y4, Y6
+	VMOVDQU    64(DX), Y7
+	VPAND      Y7, Y1, Y7
+	VPOR       Y6, Y7, Y6
+	VMOVDQA    Y4, Y7
+	VPGATHERDD Y7, (CX)(Y6*4), Y4
+	VPSLLD     $0x08, Y5, Y6
+	VMOVDQU    96(DX), Y7
+	VPAND      Y7, Y1, Y7
+	VPOR       Y6, Y7, Y6
+	VMOVDQA    Y5, Y7
+	VPGATHERDD Y7, (CX)(Y6*4), Y5
 
-shallow:
-	VPTESTNMD Z5, Z5, K2
-	VMOVDQA32 Z0, K2, Z5
-	VMOVDQU32 Z5, (BX)
-	ADDQ      $0x40, DX
-	ADDQ      $0x40, BX
-	SUBQ      $0x10, SI
-	JNE       loop
+by32reached:
+	VPXOR     Y6, Y6, Y6
+	VPCMPEQD  Y6, Y2, Y6
+	VPBLENDVB Y6, Y0, Y2, Y2
+	VMOVDQU   Y2, (BX)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y3, Y2
+	VPBLENDVB Y2, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(BX)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y4, Y2
+	VPBLENDVB Y2, Y0, Y4, Y4
+	VMOVDQU   Y4, 64(BX)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y5, Y2
+	VPBLENDVB Y2, Y0, Y5, Y5
+	VMOVDQU   Y5, 96(BX)
+	ADDQ      $0x00000080, DX
+	ADDQ      $0x00000080, BX
+	SUBQ      $0x00000020, SI
+	JMP       by32
+
+by32end:
+by16:
+	CMPQ       SI, $0x00000010
+	JLT        by16end
+	VPXOR      Y2, Y2, Y2
+	VMOVDQU    (DX), Y3
+	VPSRLD     $0x08, Y3, Y3
+	VPCMPEQD   Y4, Y4, Y4
+	VPGATHERDD Y4, (AX)(Y3*4), Y2
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    32(DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, (AX)(Y4*4), Y3
+	VPOR       Y2, Y3, Y4
+	VMOVMSKPS  Y4, DI
+	TESTL      DI, DI
+	JEQ        by16reached
+	VPSLLD     $0x08, Y2, Y4
+	VMOVDQU    (DX), Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y2, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y2
+	VPSLLD     $0x08, Y3, Y4
+	VMOVDQU    32(DX), Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y3, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y3
+
+by16reached:
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y2, Y4
+	VPBLENDVB Y4, Y0, Y2, Y2
+	VMOVDQU   Y2, (BX)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y3, Y2
+	VPBLENDVB Y2, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(BX)
+	ADDQ      $0x00000040, DX
+	ADDQ      $0x00000040, BX
+	SUBQ      $0x00000010, SI
+	JMP       by16
+
+by16end:
 	VZEROUPPER
 	RET
 
-// func lookup6AVX512(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, left *uint16, n uint64)
-// Requires: AVX, AVX512F
-TEXT ·lookup6AVX512(SB), NOSPLIT, $0-64
+// func lookup6Narrow(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, open *uint64, n uint64)
+// Requires: AVX, AVX2
+TEXT ·lookup6Narrow(SB), NOSPLIT, $0-64
 	MOVQ         root+0(FP), AX
 	MOVQ         blocks+8(FP), CX
-	MOVQ         left+48(FP), DX
-	MOVQ         w0+24(FP), BX
-	MOVQ         w1+32(FP), SI
+	MOVQ         w0+24(FP), DX
+	MOVQ         w1+32(FP), BX
+	MOVQ         open+48(FP), SI
 	MOVQ         found+40(FP), DI
 	MOVQ         n+56(FP), R8
 	MOVL         base+16(FP), R9
-	VPBROADCASTD R9, Z0
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Y0
 	MOVL         $0x000000ff, R9
-	VPBROADCASTD R9, Z1
-	MOVL         $0x80000000, R9
-	VPBROADCASTD R9, Z2
-	MOVL         $0x40000000, R9
-	VPBROADCASTD R9, Z3
-	MOVL         $0x3fffffff, R9
-	VPBROADCASTD R9, Z4
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x007fff00, R9
+	VMOVD        R9, X2
+	VPBROADCASTD X2, Y2
 
-loop:
-	VMOVDQU32  (BX), Z5
-	VMOVDQU32  (SI), Z6
-	VPSRLD     $0x08, Z5, Z8
-	KXNORW     K1, K1, K1
-	VPGATHERDD (AX)(Z8*4), K1, Z7
-	VPTESTMD   Z2, Z7, K2
-	VPTESTMD   Z3, Z7, K3
-	KANDNW     K2, K3, K2
-	KORTESTW   K2, K2
-	JEQ        reached
-	VPANDD     Z7, Z4, Z8
-	VPSLLD     $0x08, Z8, Z8
-	VPANDD     Z5, Z1, Z5
-	VPORD      Z8, Z5, Z5
-	VPGATHERDD (CX)(Z5*4), K2, Z7
-	VPTESTMD   Z2, Z7, K2
-	VPTESTMD   Z3, Z7, K3
-	KANDNW     K2, K3, K2
-	KORTESTW   K2, K2
-	JEQ        reached
-	VPSRLD     $0x18, Z6, Z5
-	VPANDD     Z7, Z4, Z8
-	VPSLLD     $0x08, Z8, Z8
-	VPANDD     Z5, Z1, Z5
-	VPORD      Z8, Z5, Z5
-	VPGATHERDD (CX)(Z5*4), K2, Z7
-	VPTESTMD   Z2, Z7, K2
-	VPTESTMD   Z3, Z7, K3
-	KANDNW     K2, K3, K2
-	KORTESTW   K2, K2
-	JEQ        reached
-	VPSRLD     $0x10, Z6, Z5
-	VPANDD     Z7, Z4, Z8
-	VPSLLD     $0x08, Z8, Z8
-	VPANDD     Z5, Z1, Z5
-	VPORD      Z8, Z5, Z5
-	VPGATHERDD (CX)(Z5*4), K2, Z7
-	VPTESTMD   Z2, Z7, K2
-	VPTESTMD   Z3, Z7, K3
-	KANDNW     K2, K3, K2
-	KORTESTW   K2, K2
-	JEQ        reached
-	VPSRLD     $0x08, Z6, Z5
-	VPANDD     Z7, Z4, Z8
-	VPSLLD     $0x08, Z8, Z8
-	VPANDD     Z5, Z1, Z5
-	VPORD      Z8, Z5, Z5
-	VPGATHERDD (CX)(Z5*4), K2, Z7
-	VPTESTMD   Z2, Z7, K2
-	VPTESTMD   Z3, Z7, K3
-	KANDNW     K2, K3, K2
-	KORTESTW   K2, K2
-	JEQ        reached
-	VPANDD     Z7, Z4, Z5
-	VPSLLD     $0x08, Z5, Z5
-	VPANDD     Z6, Z1, Z6
-	VPORD      Z5, Z6, Z5
-	VPGATHERDD (CX)(Z5*4), K2, Z7
-
-reached:
-	VPTESTNMD Z7, Z7, K2
-	VMOVDQA32 Z0, K2, Z7
-	VMOVDQU32 Z7, (DI)
-	VPTESTMD  Z2, Z7, K2
-	KMOVW     K2, R9
-	MOVW      R9, (DX)
-	ADDQ      $0x02, DX
-	ADDQ      $0x40, BX
-	ADDQ      $0x40, SI
-	ADDQ      $0x40, DI
-	SUBQ      $0x10, R8
-	JNE       loop
-	VZEROUPPER
-	RET
-
-// func lookup4NarrowAVX2(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
-// Requires: AVX, AVX2
-TEXT ·lookup4NarrowAVX2(SB), NOSPLIT, $0-48
-	MOVQ         root+0(FP), AX
-	MOVQ         blocks+8(FP), CX
-	MOVQ         addrs+24(FP), DX
-	MOVQ         found+32(FP), BX
-	MOVQ         n+40(FP), SI
-	MOVL         base+16(FP), DI
-	VMOVD        DI, X0
-	VPBROADCASTD X0, Y0
-	MOVL         $0x000000ff, DI
-	VMOVD        DI, X3
-	VPBROADCASTD X3, Y3
-	MOVL         $0x80000000, DI
-	VMOVD        DI, X4
-	VPBROADCASTD X4, Y4
-	MOVL         $0x3fffffff, DI
-	VMOVD        DI, X4
-	VPBROADCASTD X4, Y4
-	MOVL         $0x00008000, DI
-	VMOVD        DI, X4
-	VPBROADCASTD X4, Y4
-	MOVL         $0x00007fff, DI
-	VMOVD        DI, X5
-	VPBROADCASTD X5, Y5
-	MOVL         $0x0000ffff, DI
-	VMOVD        DI, X6
-	VPBROADCASTD X6, Y6
-
-loop:
-	VMOVDQU    (DX), Y7
-	VPSRLD     $0x08, Y7, Y8
-	VPCMPEQD   Y9, Y9, Y9
-	VPGATHERDD Y9, (AX)(Y8*2), Y1
-	VPAND      Y1, Y6, Y8
-	VPAND      Y8, Y4, Y9
-	VPCMPEQD   Y9, Y4, Y9
-	VPMOVMSKB  Y9, DI
-	TESTL      DI, DI
-	JEQ        shallow
-	VPAND      Y8, Y5, Y10
-	VPSLLD     $0x08, Y10, Y10
-	VPAND      Y7, Y3, Y7
-	VPOR       Y10, Y7, Y7
-	VPGATHERDD Y9, (CX)(Y7*2), Y2
-	VPAND      Y2, Y6, Y7
-	VPAND      Y8, Y4, Y9
-	VPCMPEQD   Y9, Y4, Y9
-	VPBLENDVB  Y9, Y7, Y8, Y8
-
-shallow:
-	VPXOR     Y7, Y7, Y7
-	VPCMPEQD  Y7, Y8, Y7
-	VPBLENDVB Y7, Y0, Y8, Y8
-	VMOVDQU   Y8, (BX)
-	ADDQ      $0x20, DX
-	ADDQ      $0x20, BX
-	SUBQ      $0x08, SI
-	JNE       loop
-	VZEROUPPER
-	RET
-
-// func lookup4WideAVX2(root *uint32, blocks *uint32, base uint32, addrs *uint32, found *uint32, n uint64)
-// Requires: AVX, AVX2
-TEXT ·lookup4WideAVX2(SB), NOSPLIT, $0-48
-	MOVQ         root+0(FP), AX
-	MOVQ         blocks+8(FP), CX
-	MOVQ         addrs+24(FP), DX
-	MOVQ         found+32(FP), BX
-	MOVQ         n+40(FP), SI
-	MOVL         base+16(FP), DI
-	VMOVD        DI, X0
-	VPBROADCASTD X0, Y0
-	MOVL         $0x000000ff, DI
-	VMOVD        DI, X3
-	VPBROADCASTD X3, Y3
-	MOVL         $0x80000000, DI
-	VMOVD        DI, X4
-	VPBROADCASTD X4, Y4
-	MOVL         $0x3fffffff, DI
-	VMOVD        DI, X5
-	VPBROADCASTD X5, Y5
-
-loop:
-	VMOVDQU    (DX), Y6
-	VPSRLD     $0x08, Y6, Y7
+by64:
+	CMPQ       R8, $0x00000040
+	JLT        by64end
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    (DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, -2(AX)(Y4*2), Y3
+	VPXOR      Y4, Y4, Y4
+	VMOVDQU    32(DX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPCMPEQD   Y6, Y6, Y6
+	VPGATHERDD Y6, -2(AX)(Y5*2), Y4
+	VPXOR      Y5, Y5, Y5
+	VMOVDQU    64(DX), Y6
+	VPSRLD     $0x08, Y6, Y6
+	VPCMPEQD   Y7, Y7, Y7
+	VPGATHERDD Y7, -2(AX)(Y6*2), Y5
+	VPXOR      Y6, Y6, Y6
+	VMOVDQU    96(DX), Y7
+	VPSRLD     $0x08, Y7, Y7
 	VPCMPEQD   Y8, Y8, Y8
-	VPGATHERDD Y8, (AX)(Y7*4), Y1
-	VPAND      Y1, Y4, Y7
-	VPCMPEQD   Y7, Y4, Y7
-	VPMOVMSKB  Y7, DI
-	TESTL      DI, DI
-	JEQ        shallow
-	VPAND      Y1, Y5, Y8
-	VPSLLD     $0x08, Y8, Y8
-	VPAND      Y6, Y3, Y6
-	VPOR       Y8, Y6, Y6
-	VPGATHERDD Y7, (CX)(Y6*4), Y2
-	VPAND      Y1, Y4, Y6
-	VPCMPEQD   Y6, Y4, Y6
-	VPBLENDVB  Y6, Y2, Y1, Y1
+	VPGATHERDD Y8, -2(AX)(Y7*2), Y6
+	VPXOR      Y7, Y7, Y7
+	VMOVDQU    128(DX), Y8
+	VPSRLD     $0x08, Y8, Y8
+	VPCMPEQD   Y9, Y9, Y9
+	VPGATHERDD Y9, -2(AX)(Y8*2), Y7
+	VPXOR      Y8, Y8, Y8
+	VMOVDQU    160(DX), Y9
+	VPSRLD     $0x08, Y9, Y9
+	VPCMPEQD   Y10, Y10, Y10
+	VPGATHERDD Y10, -2(AX)(Y9*2), Y8
+	VPXOR      Y9, Y9, Y9
+	VMOVDQU    192(DX), Y10
+	VPSRLD     $0x08, Y10, Y10
+	VPCMPEQD   Y11, Y11, Y11
+	VPGATHERDD Y11, -2(AX)(Y10*2), Y9
+	VPXOR      Y10, Y10, Y10
+	VMOVDQU    224(DX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPCMPEQD   Y12, Y12, Y12
+	VPGATHERDD Y12, -2(AX)(Y11*2), Y10
+	VPOR       Y3, Y4, Y11
+	VPOR       Y11, Y5, Y11
+	VPOR       Y11, Y6, Y11
+	VPOR       Y11, Y7, Y11
+	VPOR       Y11, Y8, Y11
+	VPOR       Y11, Y9, Y11
+	VPOR       Y11, Y10, Y11
+	VMOVMSKPS  Y11, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSRLD     $0x08, Y3, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    (DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y3, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y3
+	VPSRLD     $0x08, Y4, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    32(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y4, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y4
+	VPSRLD     $0x08, Y5, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    64(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y5, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y5
+	VPSRLD     $0x08, Y6, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    96(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y6, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y6
+	VPSRLD     $0x08, Y7, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    128(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y7, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y7
+	VPSRLD     $0x08, Y8, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    160(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y8, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y8
+	VPSRLD     $0x08, Y9, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    192(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y9, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y9
+	VPSRLD     $0x08, Y10, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    224(DX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y10, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y10
+	VPOR       Y3, Y4, Y11
+	VPOR       Y11, Y5, Y11
+	VPOR       Y11, Y6, Y11
+	VPOR       Y11, Y7, Y11
+	VPOR       Y11, Y8, Y11
+	VPOR       Y11, Y9, Y11
+	VPOR       Y11, Y10, Y11
+	VMOVMSKPS  Y11, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSRLD     $0x08, Y3, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    (BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y3, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y3
+	VPSRLD     $0x08, Y4, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    32(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y4, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y4
+	VPSRLD     $0x08, Y5, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    64(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y5, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y5
+	VPSRLD     $0x08, Y6, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    96(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y6, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y6
+	VPSRLD     $0x08, Y7, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    128(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y7, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y7
+	VPSRLD     $0x08, Y8, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    160(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y8, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y8
+	VPSRLD     $0x08, Y9, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    192(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y9, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y9
+	VPSRLD     $0x08, Y10, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    224(BX), Y12
+	VPSRLD     $0x18, Y12, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y10, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y10
+	VPOR       Y3, Y4, Y11
+	VPOR       Y11, Y5, Y11
+	VPOR       Y11, Y6, Y11
+	VPOR       Y11, Y7, Y11
+	VPOR       Y11, Y8, Y11
+	VPOR       Y11, Y9, Y11
+	VPOR       Y11, Y10, Y11
+	VMOVMSKPS  Y11, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSRLD     $0x08, Y3, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    (BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y3, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y3
+	VPSRLD     $0x08, Y4, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    32(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y4, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y4
+	VPSRLD     $0x08, Y5, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    64(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y5, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y5
+	VPSRLD     $0x08, Y6, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    96(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y6, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y6
+	VPSRLD     $0x08, Y7, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    128(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y7, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y7
+	VPSRLD     $0x08, Y8, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    160(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y8, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y8
+	VPSRLD     $0x08, Y9, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    192(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y9, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y9
+	VPSRLD     $0x08, Y10, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    224(BX), Y12
+	VPSRLD     $0x10, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y10, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y10
+	VPOR       Y3, Y4, Y11
+	VPOR       Y11, Y5, Y11
+	VPOR       Y11, Y6, Y11
+	VPOR       Y11, Y7, Y11
+	VPOR       Y11, Y8, Y11
+	VPOR       Y11, Y9, Y11
+	VPOR       Y11, Y10, Y11
+	VMOVMSKPS  Y11, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSRLD     $0x08, Y3, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    (BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y3, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y3
+	VPSRLD     $0x08, Y4, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    32(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y4, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y4
+	VPSRLD     $0x08, Y5, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    64(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y5, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y5
+	VPSRLD     $0x08, Y6, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    96(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y6, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y6
+	VPSRLD     $0x08, Y7, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    128(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y7, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y7
+	VPSRLD     $0x08, Y8, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    160(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y8, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y8
+	VPSRLD     $0x08, Y9, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    192(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y9, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y9
+	VPSRLD     $0x08, Y10, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    224(BX), Y12
+	VPSRLD     $0x08, Y12, Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y10, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y10
+	VPOR       Y3, Y4, Y11
+	VPOR       Y11, Y5, Y11
+	VPOR       Y11, Y6, Y11
+	VPOR       Y11, Y7, Y11
+	VPOR       Y11, Y8, Y11
+	VPOR       Y11, Y9, Y11
+	VPOR       Y11, Y10, Y11
+	VMOVMSKPS  Y11, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSRLD     $0x08, Y3, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    (BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y3, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y3
+	VPSRLD     $0x08, Y4, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    32(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y4, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y4
+	VPSRLD     $0x08, Y5, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    64(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y5, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y5
+	VPSRLD     $0x08, Y6, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    96(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y6, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y6
+	VPSRLD     $0x08, Y7, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    128(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y7, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y7
+	VPSRLD     $0x08, Y8, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    160(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y8, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y8
+	VPSRLD     $0x08, Y9, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    192(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y9, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y9
+	VPSRLD     $0x08, Y10, Y11
+	VPAND      Y11, Y2, Y11
+	VMOVDQU    224(BX), Y12
+	VPAND      Y12, Y1, Y12
+	VPOR       Y11, Y12, Y11
+	VMOVDQA    Y10, Y12
+	VPGATHERDD Y12, -2(CX)(Y11*2), Y10
 
-shallow:
-	VPXOR     Y6, Y6, Y6
-	VPCMPEQD  Y6, Y1, Y6
-	VPBLENDVB Y6, Y0, Y1, Y1
-	VMOVDQU   Y1, (BX)
-	ADDQ      $0x20, DX
-	ADDQ      $0x20, BX
-	SUBQ      $0x08, SI
-	JNE       loop
+by64reached:
+	VPSLLD    $0x01, Y3, Y11
+	VPOR      Y3, Y11, Y11
+	VMOVMSKPS Y11, R9
+	MOVB      R9, (SI)
+	VPSRLD    $0x10, Y3, Y3
+	VPXOR     Y11, Y11, Y11
+	VPCMPEQD  Y11, Y3, Y11
+	VPBLENDVB Y11, Y0, Y3, Y3
+	VMOVDQU   Y3, (DI)
+	VPSLLD    $0x01, Y4, Y3
+	VPOR      Y4, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 1(SI)
+	VPSRLD    $0x10, Y4, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(DI)
+	VPSLLD    $0x01, Y5, Y3
+	VPOR      Y5, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 2(SI)
+	VPSRLD    $0x10, Y5, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 64(DI)
+	VPSLLD    $0x01, Y6, Y3
+	VPOR      Y6, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 3(SI)
+	VPSRLD    $0x10, Y6, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 96(DI)
+	VPSLLD    $0x01, Y7, Y3
+	VPOR      Y7, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 4(SI)
+	VPSRLD    $0x10, Y7, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 128(DI)
+	VPSLLD    $0x01, Y8, Y3
+	VPOR      Y8, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 5(SI)
+	VPSRLD    $0x10, Y8, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 160(DI)
+	VPSLLD    $0x01, Y9, Y3
+	VPOR      Y9, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 6(SI)
+	VPSRLD    $0x10, Y9, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 192(DI)
+	VPSLLD    $0x01, Y10, Y3
+	VPOR      Y10, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 7(SI)
+	VPSRLD    $0x10, Y10, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 224(DI)
+	ADDQ      $0x00000100, DX
+	ADDQ      $0x00000100, BX
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000008, SI
+	SUBQ      $0x00000040, R8
+	JMP       by64
+
+by64end:
+by16:
+	CMPQ       R8, $0x00000010
+	JLT        by16end
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    (DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, -2(AX)(Y4*2), Y3
+	VPXOR      Y4, Y4, Y4
+	VMOVDQU    32(DX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPCMPEQD   Y6, Y6, Y6
+	VPGATHERDD Y6, -2(AX)(Y5*2), Y4
+	VPOR       Y3, Y4, Y5
+	VMOVMSKPS  Y5, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    (DX), Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y3, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y3
+	VPSRLD     $0x08, Y4, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    32(DX), Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y4, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y4
+	VPOR       Y3, Y4, Y5
+	VMOVMSKPS  Y5, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    (BX), Y6
+	VPSRLD     $0x18, Y6, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y3, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y3
+	VPSRLD     $0x08, Y4, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    32(BX), Y6
+	VPSRLD     $0x18, Y6, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y4, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y4
+	VPOR       Y3, Y4, Y5
+	VMOVMSKPS  Y5, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    (BX), Y6
+	VPSRLD     $0x10, Y6, Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y3, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y3
+	VPSRLD     $0x08, Y4, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    32(BX), Y6
+	VPSRLD     $0x10, Y6, Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y4, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y4
+	VPOR       Y3, Y4, Y5
+	VMOVMSKPS  Y5, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    (BX), Y6
+	VPSRLD     $0x08, Y6, Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y3, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y3
+	VPSRLD     $0x08, Y4, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    32(BX), Y6
+	VPSRLD     $0x08, Y6, Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y4, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y4
+	VPOR       Y3, Y4, Y5
+	VMOVMSKPS  Y5, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    (BX), Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y3, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y3
+	VPSRLD     $0x08, Y4, Y5
+	VPAND      Y5, Y2, Y5
+	VMOVDQU    32(BX), Y6
+	VPAND      Y6, Y1, Y6
+	VPOR       Y5, Y6, Y5
+	VMOVDQA    Y4, Y6
+	VPGATHERDD Y6, -2(CX)(Y5*2), Y4
+
+by16reached:
+	VPSLLD    $0x01, Y3, Y5
+	VPOR      Y3, Y5, Y5
+	VMOVMSKPS Y5, R9
+	MOVB      R9, (SI)
+	VPSRLD    $0x10, Y3, Y3
+	VPXOR     Y5, Y5, Y5
+	VPCMPEQD  Y5, Y3, Y5
+	VPBLENDVB Y5, Y0, Y3, Y3
+	VMOVDQU   Y3, (DI)
+	VPSLLD    $0x01, Y4, Y3
+	VPOR      Y4, Y3, Y3
+	VMOVMSKPS Y3, R9
+	MOVB      R9, 1(SI)
+	VPSRLD    $0x10, Y4, Y3
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y3, Y4
+	VPBLENDVB Y4, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(DI)
+	ADDQ      $0x00000040, DX
+	ADDQ      $0x00000040, BX
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000002, SI
+	SUBQ      $0x00000010, R8
+	JMP       by16
+
+by16end:
+	VZEROUPPER
+	RET
+
+// func lookup6Wide(root *uint32, blocks *uint32, base uint32, w0 *uint32, w1 *uint32, found *uint32, open *uint64, n uint64)
+// Requires: AVX, AVX2
+TEXT ·lookup6Wide(SB), NOSPLIT, $0-64
+	MOVQ         root+0(FP), AX
+	MOVQ         blocks+8(FP), CX
+	MOVQ         w0+24(FP), DX
+	MOVQ         w1+32(FP), BX
+	MOVQ         open+48(FP), SI
+	MOVQ         found+40(FP), DI
+	MOVQ         n+56(FP), R8
+	MOVL         base+16(FP), R9
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x000000ff, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+
+by64:
+	CMPQ       R8, $0x00000040
+	JLT        by64end
+	VPXOR      Y2, Y2, Y2
+	VMOVDQU    (DX), Y3
+	VPSRLD     $0x08, Y3, Y3
+	VPCMPEQD   Y4, Y4, Y4
+	VPGATHERDD Y4, (AX)(Y3*4), Y2
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    32(DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, (AX)(Y4*4), Y3
+	VPXOR      Y4, Y4, Y4
+	VMOVDQU    64(DX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPCMPEQD   Y6, Y6, Y6
+	VPGATHERDD Y6, (AX)(Y5*4), Y4
+	VPXOR      Y5, Y5, Y5
+	VMOVDQU    96(DX), Y6
+	VPSRLD     $0x08, Y6, Y6
+	VPCMPEQD   Y7, Y7, Y7
+	VPGATHERDD Y7, (AX)(Y6*4), Y5
+	VPXOR      Y6, Y6, Y6
+	VMOVDQU    128(DX), Y7
+	VPSRLD     $0x08, Y7, Y7
+	VPCMPEQD   Y8, Y8, Y8
+	VPGATHERDD Y8, (AX)(Y7*4), Y6
+	VPXOR      Y7, Y7, Y7
+	VMOVDQU    160(DX), Y8
+	VPSRLD     $0x08, Y8, Y8
+	VPCMPEQD   Y9, Y9, Y9
+	VPGATHERDD Y9, (AX)(Y8*4), Y7
+	VPXOR      Y8, Y8, Y8
+	VMOVDQU    192(DX), Y9
+	VPSRLD     $0x08, Y9, Y9
+	VPCMPEQD   Y10, Y10, Y10
+	VPGATHERDD Y10, (AX)(Y9*4), Y8
+	VPXOR      Y9, Y9, Y9
+	VMOVDQU    224(DX), Y10
+	VPSRLD     $0x08, Y10, Y10
+	VPCMPEQD   Y11, Y11, Y11
+	VPGATHERDD Y11, (AX)(Y10*4), Y9
+	VPOR       Y2, Y3, Y10
+	VPOR       Y10, Y4, Y10
+	VPOR       Y10, Y5, Y10
+	VPOR       Y10, Y6, Y10
+	VPOR       Y10, Y7, Y10
+	VPOR       Y10, Y8, Y10
+	VPOR       Y10, Y9, Y10
+	VMOVMSKPS  Y10, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSLLD     $0x08, Y2, Y10
+	VMOVDQU    (DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y2, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y2
+	VPSLLD     $0x08, Y3, Y10
+	VMOVDQU    32(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y3, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y3
+	VPSLLD     $0x08, Y4, Y10
+	VMOVDQU    64(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y4, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y4
+	VPSLLD     $0x08, Y5, Y10
+	VMOVDQU    96(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y5, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y5
+	VPSLLD     $0x08, Y6, Y10
+	VMOVDQU    128(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y6, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y6
+	VPSLLD     $0x08, Y7, Y10
+	VMOVDQU    160(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y7, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y7
+	VPSLLD     $0x08, Y8, Y10
+	VMOVDQU    192(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y8, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y8
+	VPSLLD     $0x08, Y9, Y10
+	VMOVDQU    224(DX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y9, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y9
+	VPOR       Y2, Y3, Y10
+	VPOR       Y10, Y4, Y10
+	VPOR       Y10, Y5, Y10
+	VPOR       Y10, Y6, Y10
+	VPOR       Y10, Y7, Y10
+	VPOR       Y10, Y8, Y10
+	VPOR       Y10, Y9, Y10
+	VMOVMSKPS  Y10, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSLLD     $0x08, Y2, Y10
+	VMOVDQU    (BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y2, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y2
+	VPSLLD     $0x08, Y3, Y10
+	VMOVDQU    32(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y3, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y3
+	VPSLLD     $0x08, Y4, Y10
+	VMOVDQU    64(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y4, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y4
+	VPSLLD     $0x08, Y5, Y10
+	VMOVDQU    96(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y5, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y5
+	VPSLLD     $0x08, Y6, Y10
+	VMOVDQU    128(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y6, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y6
+	VPSLLD     $0x08, Y7, Y10
+	VMOVDQU    160(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y7, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y7
+	VPSLLD     $0x08, Y8, Y10
+	VMOVDQU    192(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y8, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y8
+	VPSLLD     $0x08, Y9, Y10
+	VMOVDQU    224(BX), Y11
+	VPSRLD     $0x18, Y11, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y9, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y9
+	VPOR       Y2, Y3, Y10
+	VPOR       Y10, Y4, Y10
+	VPOR       Y10, Y5, Y10
+	VPOR       Y10, Y6, Y10
+	VPOR       Y10, Y7, Y10
+	VPOR       Y10, Y8, Y10
+	VPOR       Y10, Y9, Y10
+	VMOVMSKPS  Y10, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSLLD     $0x08, Y2, Y10
+	VMOVDQU    (BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y2, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y2
+	VPSLLD     $0x08, Y3, Y10
+	VMOVDQU    32(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y3, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y3
+	VPSLLD     $0x08, Y4, Y10
+	VMOVDQU    64(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y4, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y4
+	VPSLLD     $0x08, Y5, Y10
+	VMOVDQU    96(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y5, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y5
+	VPSLLD     $0x08, Y6, Y10
+	VMOVDQU    128(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y6, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y6
+	VPSLLD     $0x08, Y7, Y10
+	VMOVDQU    160(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y7, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y7
+	VPSLLD     $0x08, Y8, Y10
+	VMOVDQU    192(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y8, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y8
+	VPSLLD     $0x08, Y9, Y10
+	VMOVDQU    224(BX), Y11
+	VPSRLD     $0x10, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y9, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y9
+	VPOR       Y2, Y3, Y10
+	VPOR       Y10, Y4, Y10
+	VPOR       Y10, Y5, Y10
+	VPOR       Y10, Y6, Y10
+	VPOR       Y10, Y7, Y10
+	VPOR       Y10, Y8, Y10
+	VPOR       Y10, Y9, Y10
+	VMOVMSKPS  Y10, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSLLD     $0x08, Y2, Y10
+	VMOVDQU    (BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y2, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y2
+	VPSLLD     $0x08, Y3, Y10
+	VMOVDQU    32(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y3, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y3
+	VPSLLD     $0x08, Y4, Y10
+	VMOVDQU    64(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y4, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y4
+	VPSLLD     $0x08, Y5, Y10
+	VMOVDQU    96(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y5, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y5
+	VPSLLD     $0x08, Y6, Y10
+	VMOVDQU    128(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y6, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y6
+	VPSLLD     $0x08, Y7, Y10
+	VMOVDQU    160(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y7, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y7
+	VPSLLD     $0x08, Y8, Y10
+	VMOVDQU    192(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y8, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y8
+	VPSLLD     $0x08, Y9, Y10
+	VMOVDQU    224(BX), Y11
+	VPSRLD     $0x08, Y11, Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y9, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y9
+	VPOR       Y2, Y3, Y10
+	VPOR       Y10, Y4, Y10
+	VPOR       Y10, Y5, Y10
+	VPOR       Y10, Y6, Y10
+	VPOR       Y10, Y7, Y10
+	VPOR       Y10, Y8, Y10
+	VPOR       Y10, Y9, Y10
+	VMOVMSKPS  Y10, R9
+	TESTL      R9, R9
+	JEQ        by64reached
+	VPSLLD     $0x08, Y2, Y10
+	VMOVDQU    (BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y2, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y2
+	VPSLLD     $0x08, Y3, Y10
+	VMOVDQU    32(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y3, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y3
+	VPSLLD     $0x08, Y4, Y10
+	VMOVDQU    64(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y4, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y4
+	VPSLLD     $0x08, Y5, Y10
+	VMOVDQU    96(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y5, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y5
+	VPSLLD     $0x08, Y6, Y10
+	VMOVDQU    128(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y6, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y6
+	VPSLLD     $0x08, Y7, Y10
+	VMOVDQU    160(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y7, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y7
+	VPSLLD     $0x08, Y8, Y10
+	VMOVDQU    192(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y8, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y8
+	VPSLLD     $0x08, Y9, Y10
+	VMOVDQU    224(BX), Y11
+	VPAND      Y11, Y1, Y11
+	VPOR       Y10, Y11, Y10
+	VMOVDQA    Y9, Y11
+	VPGATHERDD Y11, (CX)(Y10*4), Y9
+
+by64reached:
+	VPSLLD    $0x01, Y2, Y10
+	VPOR      Y2, Y10, Y10
+	VMOVMSKPS Y10, R9
+	MOVB      R9, (SI)
+	VPXOR     Y10, Y10, Y10
+	VPCMPEQD  Y10, Y2, Y10
+	VPBLENDVB Y10, Y0, Y2, Y2
+	VMOVDQU   Y2, (DI)
+	VPSLLD    $0x01, Y3, Y2
+	VPOR      Y3, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 1(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y3, Y2
+	VPBLENDVB Y2, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(DI)
+	VPSLLD    $0x01, Y4, Y2
+	VPOR      Y4, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 2(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y4, Y2
+	VPBLENDVB Y2, Y0, Y4, Y4
+	VMOVDQU   Y4, 64(DI)
+	VPSLLD    $0x01, Y5, Y2
+	VPOR      Y5, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 3(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y5, Y2
+	VPBLENDVB Y2, Y0, Y5, Y5
+	VMOVDQU   Y5, 96(DI)
+	VPSLLD    $0x01, Y6, Y2
+	VPOR      Y6, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 4(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y6, Y2
+	VPBLENDVB Y2, Y0, Y6, Y6
+	VMOVDQU   Y6, 128(DI)
+	VPSLLD    $0x01, Y7, Y2
+	VPOR      Y7, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 5(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y7, Y2
+	VPBLENDVB Y2, Y0, Y7, Y7
+	VMOVDQU   Y7, 160(DI)
+	VPSLLD    $0x01, Y8, Y2
+	VPOR      Y8, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 6(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y8, Y2
+	VPBLENDVB Y2, Y0, Y8, Y8
+	VMOVDQU   Y8, 192(DI)
+	VPSLLD    $0x01, Y9, Y2
+	VPOR      Y9, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 7(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y9, Y2
+	VPBLENDVB Y2, Y0, Y9, Y9
+	VMOVDQU   Y9, 224(DI)
+	ADDQ      $0x00000100, DX
+	ADDQ      $0x00000100, BX
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000008, SI
+	SUBQ      $0x00000040, R8
+	JMP       by64
+
+by64end:
+by16:
+	CMPQ       R8, $0x00000010
+	JLT        by16end
+	VPXOR      Y2, Y2, Y2
+	VMOVDQU    (DX), Y3
+	VPSRLD     $0x08, Y3, Y3
+	VPCMPEQD   Y4, Y4, Y4
+	VPGATHERDD Y4, (AX)(Y3*4), Y2
+	VPXOR      Y3, Y3, Y3
+	VMOVDQU    32(DX), Y4
+	VPSRLD     $0x08, Y4, Y4
+	VPCMPEQD   Y5, Y5, Y5
+	VPGATHERDD Y5, (AX)(Y4*4), Y3
+	VPOR       Y2, Y3, Y4
+	VMOVMSKPS  Y4, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSLLD     $0x08, Y2, Y4
+	VMOVDQU    (DX), Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y2, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y2
+	VPSLLD     $0x08, Y3, Y4
+	VMOVDQU    32(DX), Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y3, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y3
+	VPOR       Y2, Y3, Y4
+	VMOVMSKPS  Y4, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSLLD     $0x08, Y2, Y4
+	VMOVDQU    (BX), Y5
+	VPSRLD     $0x18, Y5, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y2, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y2
+	VPSLLD     $0x08, Y3, Y4
+	VMOVDQU    32(BX), Y5
+	VPSRLD     $0x18, Y5, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y3, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y3
+	VPOR       Y2, Y3, Y4
+	VMOVMSKPS  Y4, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSLLD     $0x08, Y2, Y4
+	VMOVDQU    (BX), Y5
+	VPSRLD     $0x10, Y5, Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y2, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y2
+	VPSLLD     $0x08, Y3, Y4
+	VMOVDQU    32(BX), Y5
+	VPSRLD     $0x10, Y5, Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y3, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y3
+	VPOR       Y2, Y3, Y4
+	VMOVMSKPS  Y4, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSLLD     $0x08, Y2, Y4
+	VMOVDQU    (BX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y2, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y2
+	VPSLLD     $0x08, Y3, Y4
+	VMOVDQU    32(BX), Y5
+	VPSRLD     $0x08, Y5, Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y3, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y3
+	VPOR       Y2, Y3, Y4
+	VMOVMSKPS  Y4, R9
+	TESTL      R9, R9
+	JEQ        by16reached
+	VPSLLD     $0x08, Y2, Y4
+	VMOVDQU    (BX), Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y2, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y2
+	VPSLLD     $0x08, Y3, Y4
+	VMOVDQU    32(BX), Y5
+	VPAND      Y5, Y1, Y5
+	VPOR       Y4, Y5, Y4
+	VMOVDQA    Y3, Y5
+	VPGATHERDD Y5, (CX)(Y4*4), Y3
+
+by16reached:
+	VPSLLD    $0x01, Y2, Y4
+	VPOR      Y2, Y4, Y4
+	VMOVMSKPS Y4, R9
+	MOVB      R9, (SI)
+	VPXOR     Y4, Y4, Y4
+	VPCMPEQD  Y4, Y2, Y4
+	VPBLENDVB Y4, Y0, Y2, Y2
+	VMOVDQU   Y2, (DI)
+	VPSLLD    $0x01, Y3, Y2
+	VPOR      Y3, Y2, Y2
+	VMOVMSKPS Y2, R9
+	MOVB      R9, 1(SI)
+	VPXOR     Y2, Y2, Y2
+	VPCMPEQD  Y2, Y3, Y2
+	VPBLENDVB Y2, Y0, Y3, Y3
+	VMOVDQU   Y3, 32(DI)
+	ADDQ      $0x00000040, DX
+	ADDQ      $0x00000040, BX
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000002, SI
+	SUBQ      $0x00000010, R8
+	JMP       by16
+
+by16end:
 	VZEROUPPER
 	RET

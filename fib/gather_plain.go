@@ -4,8 +4,8 @@ package fib
 
 // There are no vectors here.
 
-func (t *trie) lookup4Vectors(*[BatchMax]uint32, uint64, *Found) (ok bool) { return false }
+func hasVectors() bool { return false }
 
-func (t *trie) lookup6Vectors(*[4][BatchMax]uint32, uint64, *Found, *[BatchMax / 16]uint16) (level int) {
-	return 0
-}
+func (t *trie) vector4(*[BatchMax]uint32, uint64, *Found) {}
+
+func (t *trie) vector6(*[4][BatchMax]uint32, uint64, *Found) (open uint64) { return 0 }

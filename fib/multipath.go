@@ -57,9 +57,24 @@ func mix(hash, id uint32) uint64 {
 	return x ^ x>>31
 }
 
-// ready returns a copy of the hops that can be looked up: a weight of 0 is 1, and each hop has an ID that no other has.
-func ready(hops []NextHop) []NextHop {
-	hops = slices.Clone(hops)
+// ready returns the route's hops such that they can be looked up, the table's own: those of the answer that the route comes
+// to, if there is one already, so that it leaves no garbage.
+func (t *Table) ready(r Route) []NextHop {
+	a := t.arrays.Load()
+	if a == nil || len(r.Hops) == 0 {
+		return ready(nil, r.Hops)
+	}
+	a.hops = ready(a.hops[:0], r.Hops)
+	r.Hops = a.hops
+	if x := a.answers.same(&r); x != nil {
+		return x.route.Hops
+	}
+	return slices.Clone(a.hops)
+}
+
+// ready appends the hops such that they can be looked up: a weight of 0 is 1, and each hop has an ID that no other has.
+func ready(to, hops []NextHop) []NextHop {
+	hops = append(to, hops...)
 	for i := range hops {
 		h := &hops[i]
 		h.Weight = max(h.Weight, 1)

@@ -22,7 +22,7 @@ func multipath(weights ...uint16) (*Route, *Adjacencies) {
 		r.Hops = append(r.Hops, NextHop{Gateway: n.Addr, Port: n.Port, Weight: w, Adjacency: uint32(i)})
 	}
 	table.Insert(r)
-	got, _ := table.Lookup(netip.MustParseAddr("10.0.0.1"), 0)
+	got, _ := table.Tree().Lookup(netip.MustParseAddr("10.0.0.1"), 0)
 	return got, a
 }
 
@@ -171,7 +171,7 @@ func TestHopEdges(t *testing.T) {
 	twice := NewTable("x")
 	same := NextHop{Gateway: netip.MustParseAddr("10.0.0.2"), Port: 1}
 	twice.Insert(Route{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Hops: []NextHop{same, same}})
-	r, _ = twice.Lookup(netip.MustParseAddr("10.0.0.1"), 0)
+	r, _ = twice.Tree().Lookup(netip.MustParseAddr("10.0.0.1"), 0)
 	seen := map[*NextHop]bool{}
 	for hash := range uint32(64) {
 		seen[r.Hop(hash, nil)] = true

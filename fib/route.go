@@ -29,14 +29,15 @@ var actionNames = [...]string{"unicast", "local", "throw", "blackhole", "unreach
 // Route is one route of a table: prefix, TOS and metric identify it.
 // Routes are immutable once they are in a table.
 type Route struct {
-	Prefix netip.Prefix // masked; of a source-keyed table: the source prefix
-	TOS    uint8        // IPv4 only; 0 matches any TOS. Compared as tos & 0x1c, as Linux does
-	Metric uint32       // lower wins
-	MTU    uint16       // path MTU in bytes; 0: the port's
-	Action Action
-	Target uint16    // Lookup: index of the table that goes on
-	Resume bool      // Lookup: where the target misses, try the next shorter prefix (else: a miss of this table)
-	Hops   []NextHop // Unicast: one, or several for ECMP
+	Prefix  netip.Prefix // masked; of a source-keyed table: the source prefix
+	TOS     uint8        // IPv4 only; 0 matches any TOS. Compared as tos & 0x1c, as Linux does
+	Metric  uint32       // lower wins
+	MTU     uint16       // path MTU in bytes; 0: the port's
+	Action  Action
+	Target  uint16    // Lookup: index of the table that goes on
+	Resume  bool      // Lookup: where the target misses, try the next shorter prefix (else: a miss of this table)
+	RunTime bool      // came at run time, not with the configuration; of no meaning to lookups
+	Hops    []NextHop // Unicast: one, or several for ECMP
 
 	Counter uint32 // where its hits are counted, from 1; 0: nowhere
 }

@@ -60,17 +60,17 @@ func TestTableIsTheTwin(t *testing.T) {
 			addr := genAddr(t)
 			tos := rapid.Uint8().Draw(t, "packet tos")
 			bits := rapid.IntRange(0, 129).Draw(t, "below")
-			compare(t, "lookup", addr, tos, func() (*Route, bool) { return table.Lookup(addr, tos) },
+			compare(t, "lookup", addr, tos, func() (*Route, bool) { return table.Tree().Lookup(addr, tos) },
 				func() (Route, bool) { return slow.lookup(addr, tos, 999) })
 			compare(t, "shorter", addr, tos,
-				func() (*Route, bool) { return table.LookupShorter(addr, tos, min(bits, addr.BitLen()+1)) },
+				func() (*Route, bool) { return table.Tree().LookupShorter(addr, tos, min(bits, addr.BitLen()+1)) },
 				func() (Route, bool) { return slow.lookup(addr, tos, bits) })
 			all := append(twin(nil), slow...)
-			r, ok := table.Lookup(addr, tos)
+			r, ok := table.Tree().Lookup(addr, tos)
 			for ok { // every route that there is for it, in turn
 				all.delete(r.Prefix, r.TOS, r.Metric)
 				was := r
-				r, ok = table.After(was, addr, tos)
+				r, ok = table.Tree().After(was, addr, tos)
 				compare(t, "after", addr, tos, func() (*Route, bool) { return r, ok }, func() (Route, bool) { return all.lookup(addr, tos, 999) })
 			}
 		}
@@ -112,7 +112,7 @@ func TestLookupTOS(t *testing.T) {
 		{"10.3.1.1", 0xe0, "10.0.0.0/8", 0, 0},
 		{"11.0.0.1", 0x10, "0.0.0.0/0", 0, 0},
 	} {
-		r, ok := table.Lookup(netip.MustParseAddr(c.addr), c.tos)
+		r, ok := table.Tree().Lookup(netip.MustParseAddr(c.addr), c.tos)
 		if !ok || r.Prefix.String() != c.prefix || r.TOS != c.rtos || r.Metric != c.metric {
 			t.Errorf("%s tos %#x: %+v %v, want %s tos %#x metric %d", c.addr, c.tos, r, ok, c.prefix, c.rtos, c.metric)
 		}
@@ -123,11 +123,11 @@ func TestFamiliesAreApart(t *testing.T) {
 	table := NewTable("x")
 	table.Insert(route("0.0.0.0/0", 0, 0))
 	for _, addr := range []string{"2001:db8::1", "::ffff:10.0.0.1"} {
-		if r, ok := table.Lookup(netip.MustParseAddr(addr), 0); ok {
+		if r, ok := table.Tree().Lookup(netip.MustParseAddr(addr), 0); ok {
 			t.Errorf("%s found %v", addr, r.Prefix)
 		}
 	}
-	if _, ok := table.Lookup(netip.Addr{}, 0); ok {
+	if _, ok := table.Tree().Lookup(netip.Addr{}, 0); ok {
 		t.Error("the zero address has a route")
 	}
 }
@@ -167,7 +167,7 @@ func TestInsertKeepsItsOwnCopy(t *testing.T) {
 	hops := []NextHop{{Port: 1}, {Port: 2}}
 	table.Insert(Route{Prefix: netip.MustParsePrefix("10.1.2.3/8"), Hops: hops})
 	hops[0].Port = 9
-	r, _ := table.Lookup(netip.MustParseAddr("10.0.0.1"), 0)
+	r, _ := table.Tree().Lookup(netip.MustParseAddr("10.0.0.1"), 0)
 	if r.Hops[0].Port != 1 || hops[0].ID != 0 {
 		t.Error("table and caller share the hops")
 	}
@@ -182,12 +182,12 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	table.Insert(route("10.1.0.0/16", 0x10, 0))
 	hit, miss := netip.MustParseAddr("10.1.1.1"), netip.MustParseAddr("2001:db8::1")
 	if n := testing.AllocsPerRun(100, func() {
-		table.Lookup(hit, 0)
-		table.Lookup(hit, 0x10)
-		table.Lookup(miss, 0)
-		table.LookupShorter(hit, 0, 16)
-		r, _ := table.Lookup(hit, 0x10)
-		table.After(r, hit, 0x10)
+		table.Tree().Lookup(hit, 0)
+		table.Tree().Lookup(hit, 0x10)
+		table.Tree().Lookup(miss, 0)
+		table.Tree().LookupShorter(hit, 0, 16)
+		r, _ := table.Tree().Lookup(hit, 0x10)
+		table.Tree().After(r, hit, 0x10)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -217,11 +217,62 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			i = 0
 			for b.Loop() {
-				if _, ok := table.Lookup(addrs[i&4095], 0); !ok {
+				if _, ok := table.Tree().Lookup(addrs[i&4095], 0); !ok {
 					b.Fatal("miss")
 				}
 				i++
 			}
 		})
+	}
+}
+
+// TestFilter: whatever a table has, its filter lets through what a prefix contains; and it keeps most of the rest out.
+func TestFilter(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 9))
+	random := func(six bool) netip.Addr {
+		if six {
+			var b [16]byte
+			b[0], b[1], b[2], b[3], b[15] = 0x20, 0x01, byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(256))
+			return netip.AddrFrom16(b)
+		}
+		return netip.AddrFrom4([4]byte{byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(4)), byte(rng.IntN(4))})
+	}
+	for range 200 {
+		table := NewTable("t")
+		var prefixes []netip.Prefix
+		for range 1 + rng.IntN(20) {
+			a := random(rng.IntN(2) == 0)
+			least := 16
+			if a.Is6() {
+				least = 32
+			}
+			if rng.IntN(40) == 0 {
+				least = 0
+			}
+			p := netip.PrefixFrom(a, least+rng.IntN(a.BitLen()-least+1)).Masked()
+			prefixes = append(prefixes, p)
+			table.Insert(Route{Prefix: p, Action: Blackhole})
+		}
+		for range 1000 {
+			a := random(rng.IntN(2) == 0)
+			want := slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+			if _, ok := table.Tree().Lookup(a, 0); ok != want {
+				t.Fatalf("%v is found: %v, in %v", a, ok, prefixes)
+			}
+		}
+	}
+	near := 0
+	var f filter
+	for i := range 30 {
+		f.add(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 1}), 32))
+	}
+	const tries = 100_000
+	for range tries {
+		if f.has(random(false)) {
+			near++
+		}
+	}
+	if near > tries/50 {
+		t.Errorf("%d of %d addresses are near 30 of a table", near, tries)
 	}
 }

@@ -16,6 +16,9 @@
 //
 // [Stages] takes the router's code apart: what parsing, the decision and rewriting take of a packet's time, without devices.
 //
+// A [Bench] puts one device under test between a sender and a receiver of perf/traffic, as a trial.Tester: the procedures of
+// perf/procedure measure it, and perf/report shows what they found.
+//
 // What to beware of:
 //   - Absolute figures of a virtual machine drift by a factor of two. Only ratios of one round mean anything, and only
 //     the median of several rounds, with its range.

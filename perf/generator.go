@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir/perf/lab"
+	"weir/perf/trial"
 )
 
 // stream describes the packets that a generator sends: UDP over IPv4, to addresses × ports flows in turn.
@@ -26,7 +27,7 @@ type stream struct {
 	listed    []netip.Addr
 	ports     int    // source ports, consecutive
 	port      uint16 // destination port: what the counter knows the stream by
-	sizes     Sizes
+	sizes     trial.Sizes
 	cpu       int // that it runs on
 }
 
@@ -36,7 +37,9 @@ const (
 	clockShift      = 16 // CLOCK_SHIFT of generator.c
 	batchMax        = 64
 	unpacedMax      = 20e6
-	burstPackets    = 16 // what veth moves at once (DEV_MAP_BULK_SIZE)
+	fcsLen          = 4    // frame check sequence, which the sizes of frames count and memory does not hold
+	sizeMax         = 1518 // Ethernet's
+	burstPackets    = 16   // what veth moves at once (DEV_MAP_BULK_SIZE)
 )
 
 // pace is what makes the generator send at a rate.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/perf/lab"
+	"weir/perf/trial"
 )
 
 func TestPace(t *testing.T) {
@@ -50,7 +51,7 @@ func newWire(t *testing.T, sizes string, addresses, ports int) *wire {
 	must[*lab.Link](t)(l.Link(w.near, "eth0", w.far, "eth0", lab.LinkOptions{NoMerge: true}))
 	w.stream = stream{
 		device: "eth0", from: sourceAddress, to: firstFlow, addresses: addresses, ports: ports, port: streamPort,
-		sizes: must[Sizes](t)(ParseSizes(sizes)),
+		sizes: must[trial.Sizes](t)(trial.ParseSizes(sizes)),
 	}
 	var err error
 	w.stream.src, err = w.near.MAC("eth0")

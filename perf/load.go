@@ -187,8 +187,10 @@ func (l *Load) match(i int) string {
 }
 
 // flows is where the stream goes without routes.
-func (l *Load) flows() string {
-	if l.IPv6 {
+func (l *Load) flows() string { return flowsOf(l.IPv6) }
+
+func flowsOf(ipv6 bool) string {
+	if ipv6 {
 		return flowPrefix6
 	}
 	return flowPrefix
@@ -197,8 +199,8 @@ func (l *Load) flows() string {
 // routesFile is where the routes are, beside the configuration.
 const routesFile = "routes"
 
-// configuration is the load in weir's words, to follow the ports and neighbours of a file.
-func (l *Load) configuration(gateway netip.Addr) string {
+// configuration is the load in weir's words, to follow the ports and neighbours of a file. The streams go to the gateways, one a family.
+func (l *Load) configuration(gateways ...netip.Addr) string {
 	var b strings.Builder
 	if l.Marks > 0 {
 		b.WriteString("marks:\n  main:\n")
@@ -216,7 +218,10 @@ func (l *Load) configuration(gateway netip.Addr) string {
 	if l.Rules > 0 {
 		b.WriteString("  elsewhere: {id: 100, routes: [{to: default, type: blackhole}]}\n")
 	}
-	fmt.Fprintf(&b, "  main:\n    routes: [{to: %s, via: %s}]\n", l.flows(), gateway)
+	b.WriteString("  main:\n    routes:\n")
+	for _, gateway := range gateways {
+		fmt.Fprintf(&b, "    - {to: %q, via: %q}\n", flowsOf(gateway.Is6()), gateway)
+	}
 	if len(l.Routes) > 0 {
 		fmt.Fprintf(&b, "    routes-file: %s\n", routesFile)
 	}

@@ -44,6 +44,8 @@ type running struct {
 	worker  []int        // threads
 	napi    []int        // threads
 	stops   []func() error
+
+	config, control string // of weir: files
 }
 
 // start puts a peer into the router's place, and sees that it forwards.
@@ -187,8 +189,9 @@ func (r *running) weirCommand(o *PeersOptions, load *Load) ([]string, error) {
 	if err := os.WriteFile(filepath.Join(dir, routesFile), load.routes(sinkAddress), 0o600); err != nil {
 		return nil, fmt.Errorf("write routes: %w", err)
 	}
+	r.config, r.control = config, filepath.Join(dir, "control.sock")
 	return []string{
-		o.Binary, "run", "-c", config, "--control", filepath.Join(dir, "control.sock"), "--state-dir", dir,
+		o.Binary, "run", "-c", config, "--control", r.control, "--state-dir", dir,
 		"--idle-spin", o.IdleSpin.String(),
 	}, nil
 }
@@ -198,12 +201,13 @@ func (t *testbed) configuration(load *Load) string {
 	return fmt.Sprintf(`version: 1
 system: {workers: [%d]}
 ports:
-  %s: {addresses: [%s]}
-  %s: {addresses: [%s]}
+  %s: {addresses: [%q, %q]}
+  %s: {addresses: [%q, %q]}
 neighbors:
-- {address: %s, port: %s, mac: "%s"}
-%s`, t.cpu, portIn, portInPrefix, portOut, portOutPrefix, sinkAddress, portOut, t.mac["behind "+portOut],
-		load.configuration(sinkAddress))
+- {address: %q, port: %s, mac: "%s"}
+- {address: %q, port: %s, mac: "%s"}
+%s`, t.cpu, portIn, portInPrefix, portInPrefix6, portOut, portOutPrefix, portOutPrefix6,
+		sinkAddress, portOut, t.mac["behind "+portOut], sink6, portOut, t.mac["behind "+portOut], load.configuration(sinkAddress, sink6))
 }
 
 // stop takes the peer out again, last thing first.

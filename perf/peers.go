@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"slices"
 	"time"
+
+	"weir/perf/trial"
 )
 
 // PeersOptions say what Peers does. The zero value is the full comparison on two cores.
@@ -21,7 +23,7 @@ type PeersOptions struct {
 	Rates         []float64     // packets per second; nil: a ladder around what each peer can do
 	Common        float64       // the rate at which costs are compared; 0: 0.7 of what the slowest peer can do
 	LossRatio     float64       // up to which a window counts as one of low loss; negative: 0; 0: 0.005, as CSIT's PDR
-	Sizes         Sizes         // of frames; nil: 64 bytes
+	Sizes         trial.Sizes   // of frames; nil: 64 bytes
 	Addresses     int           // destinations of the stream; 0: 1024
 	Ports         int           // source ports of the stream; 0: 16
 	Load          Load          // rules and routes that the routers have to carry
@@ -55,8 +57,8 @@ func (o *PeersOptions) complete() error {
 			return p == Plain && o.Load.empty() || p == Testpmd && err != nil || p == Marked && (o.Load.Marks == 0 || nftErr != nil)
 		})
 	}
-	if o.Sizes == nil {
-		o.Sizes = Sizes{sizeMin}
+	if len(o.Sizes) == 0 {
+		o.Sizes = trial.Sizes{trial.SizeMin}
 	}
 	if o.GeneratorCPU == 0 && o.RouterCPU == 0 {
 		o.RouterCPU = 1
@@ -81,6 +83,9 @@ func (o *PeersOptions) complete() error {
 		errs = append(errs, fmt.Errorf("window %v: must be at least 10ms", o.Window))
 	case o.Addresses < 1 || o.Addresses > 1<<24 || o.Ports < 1 || o.Ports > 1<<15:
 		errs = append(errs, fmt.Errorf("%d addresses, %d ports: must be 1 to 2^24, 1 to 2^15", o.Addresses, o.Ports))
+	}
+	if largest := slices.Max(o.Sizes); largest > sizeMax {
+		errs = append(errs, fmt.Errorf("frame size %d: must be at most %d", largest, sizeMax))
 	}
 	for _, p := range o.Peers {
 		if !slices.Contains(allPeers, p) {

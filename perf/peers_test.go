@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/perf/lab"
+	"weir/perf/trial"
 )
 
 // TestPeers lets the floor and the kernel forward a few thousand packets: that they do, not how fast.
@@ -19,7 +20,7 @@ func TestPeers(t *testing.T) {
 	var lines strings.Builder
 	r, err := Peers(t.Context(), PeersOptions{
 		FloorCommand: floorCommand(t), Peers: []Peer{Floor, Kernel}, Rounds: 2, Window: 50 * time.Millisecond,
-		Rates: []float64{20e3}, Common: 10e3, Sizes: must[Sizes](t)(ParseSizes("imix")), Progress: &lines,
+		Rates: []float64{20e3}, Common: 10e3, Sizes: must[trial.Sizes](t)(trial.ParseSizes("imix")), Progress: &lines,
 	})
 	check(t, err)
 	for _, p := range r.Peers {
@@ -85,6 +86,7 @@ func TestPeersOptions(t *testing.T) {
 		{PeersOptions{Window: time.Millisecond}, "window"},
 		{PeersOptions{Peers: []Peer{"vpp"}}, "vpp"},
 		{PeersOptions{Ports: 1 << 16}, "ports"},
+		{PeersOptions{Sizes: trial.Sizes{64, 1519}}, "frame size 1519: must be at most 1518"},
 	} {
 		if _, err := Peers(t.Context(), c.o); err == nil || !strings.Contains(err.Error(), c.part) {
 			t.Errorf("%+v: %v", c.o, err)

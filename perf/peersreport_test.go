@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"weir/perf/environment"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -48,7 +50,7 @@ func TestLimit(t *testing.T) {
 func sampleResult() *PeersResult {
 	r := &PeersResult{
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Elapsed: 99 * time.Second,
-		Machine:     Machine{CPU: "Example 9000", Cores: 2, Memory: 8 << 30, Kernel: "Linux 6.18 x86_64", Driver: "veth", Go: "go1.26", Commit: "abc"},
+		Machine:     environment.Machine{CPU: "Example 9000", Cores: 2, Memory: 8 << 30, Kernel: "Linux 6.18 x86_64", Driver: "veth", Go: "go1.26", Commit: "abc"},
 		CommandLine: "weir perf peers", Rounds: 3, Window: time.Second, Sizes: "64", Flows: "10 destinations", Load: "0 rules", Common: 350e3,
 		LossRatio: 0.005, LoadBefore: 0.1, LoadAfter: 1.9,
 	}

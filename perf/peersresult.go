@@ -3,6 +3,8 @@ package perf
 import (
 	"slices"
 	"time"
+
+	"weir/perf/environment"
 )
 
 // PeersResult is what Peers has measured.
@@ -10,7 +12,7 @@ type PeersResult struct {
 	Headline    string
 	Started     time.Time
 	Elapsed     time.Duration
-	Machine     Machine
+	Machine     environment.Machine
 	CommandLine string
 	Rounds      int
 	Window      time.Duration
@@ -90,9 +92,10 @@ func compare(a, b float64) int {
 
 func newPeersResult(o *PeersOptions) *PeersResult {
 	r := &PeersResult{
-		Started: time.Now(), Machine: ThisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
-		Sizes: o.Sizes.String(), Flows: flowsText(o), Load: o.Load.String(), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: LoadAverage(),
+		Started: time.Now(), Machine: environment.ThisMachine(), CommandLine: o.CommandLine, Rounds: o.Rounds, Window: o.Window,
+		Sizes: o.Sizes.String(), Flows: flowsText(o), Load: o.Load.String(), LossRatio: o.LossRatio, Yields: o.ReceiveYields, LoadBefore: environment.LoadAverage(),
 	}
+	r.Machine.Driver = "veth, XDP in the driver, AF_XDP in copy mode"
 	if o.Version != "" {
 		r.Machine.Commit = o.Version
 	}
@@ -119,7 +122,7 @@ func (r *PeersResult) peer(p Peer) *PeerResult {
 // finish computes everything that follows from the windows.
 func (r *PeersResult) finish() {
 	r.Elapsed = time.Since(r.Started).Round(time.Second)
-	r.LoadAfter = LoadAverage()
+	r.LoadAfter = environment.LoadAverage()
 	r.summarize()
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weir/perf/environment"
 	"weir/policy/packet"
 )
 
@@ -184,6 +185,6 @@ func (r *StagesResult) finish(names []string, took [][]float64) {
 	}
 	r.Total = between("total", 0, len(names)-1)
 	r.Deliver = spreadOf(took[0]).Median
-	r.LoadAfter = LoadAverage()
+	r.LoadAfter = environment.LoadAverage()
 	r.Elapsed = time.Since(r.Started).Round(time.Second)
 }

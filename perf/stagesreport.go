@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"weir/perf/environment"
 )
 
 // Stage is what one takes, ns of CPU time per packet: by medians, and the range over rounds.
@@ -19,7 +21,7 @@ func (t *Stage) text() string { return fmt.Sprintf("%.1f (%.1f–%.1f)", t.NS, t
 // StagesResult is what Stages has measured.
 type StagesResult struct {
 	Setting     string // rules, marks, routes, traffic
-	Machine     Machine
+	Machine     environment.Machine
 	CommandLine string
 	Started     time.Time
 	Elapsed     time.Duration
@@ -32,7 +34,7 @@ type StagesResult struct {
 }
 
 func newStagesResult(o *StagesOptions) *StagesResult {
-	r := &StagesResult{Setting: o.setting(), Machine: ThisMachine(), CommandLine: o.CommandLine, Started: time.Now(), Rounds: o.Rounds, Packets: o.Packets}
+	r := &StagesResult{Setting: o.setting(), Machine: environment.ThisMachine(), CommandLine: o.CommandLine, Started: time.Now(), Rounds: o.Rounds, Packets: o.Packets}
 	r.Machine.Driver = "none: frames are copied in"
 	if o.Version != "" && o.Version != "unknown" {
 		r.Machine.Commit = o.Version

@@ -24,8 +24,11 @@ type testbed struct {
 
 	receiveYields bool // as PeersOptions has it
 
-	generator *generator
-	counter   *counter
+	generator *generator // nil in a Bench
+	counter   *counter   // nil in a Bench
+
+	// try sends a few packets at a slow rate, and says how many came.
+	try func(context.Context) (sent, received uint64, err error)
 }
 
 // Names and addresses of the testbed (RFC 5737). The stream goes to 10.0.0.0/8.
@@ -37,18 +40,51 @@ const (
 	sinkPrefix               = "198.51.100.10/24"
 	portOutPrefix            = "198.51.100.1/24"
 	flowPrefix               = "10.0.0.0/8"
+	sourcePrefix6            = "2001:db8:1::10/64"
+	portInPrefix6            = "2001:db8:1::1/64"
+	sinkPrefix6              = "2001:db8:2::10/64"
+	portOutPrefix6           = "2001:db8:2::1/64"
 	flowPrefix6              = "fd10::/16"
 )
 
 var (
 	sourceAddress = netip.MustParsePrefix(sourcePrefix).Addr()
 	sinkAddress   = netip.MustParsePrefix(sinkPrefix).Addr()
+	source6       = netip.MustParsePrefix(sourcePrefix6).Addr()
+	sink6         = netip.MustParsePrefix(sinkPrefix6).Addr()
 	firstFlow     = netip.MustParsePrefix(flowPrefix).Addr()
 	ports         = []string{portIn, portOut}
 )
 
-// newTestbed builds it. The caller closes it.
+// newTestbed builds it with what peers are measured by. The caller closes it.
 func newTestbed(o *PeersOptions) (t *testbed, err error) {
+	if t, err = newBed(o); err != nil {
+		return nil, err
+	}
+	if err := t.measure(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("build testbed: %w", err), t.close())
+	}
+	return t, nil
+}
+
+// measure adds the generator and the counter.
+func (t *testbed) measure(o *PeersOptions) (err error) {
+	s := stream{
+		device: sourceDevice, src: t.mac["behind "+portIn], dst: t.mac[portIn], from: sourceAddress, to: firstFlow,
+		addresses: o.Addresses, listed: o.Load.destinations(false), ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
+	}
+	if t.generator, err = newGenerator(t.source, s); err != nil {
+		return err
+	}
+	if t.counter, err = newCounter(t.sink, sinkDevice, s); err != nil {
+		return err
+	}
+	t.try = t.tryGenerator
+	return nil
+}
+
+// newBed builds it without.
+func newBed(o *PeersOptions) (t *testbed, err error) {
 	l, err := lab.New()
 	if err != nil {
 		return nil, err
@@ -63,16 +99,6 @@ func newTestbed(o *PeersOptions) (t *testbed, err error) {
 		return nil, err
 	}
 	if err := errors.Join(t.addressKernel(), t.loadKernel(&o.Load)); err != nil {
-		return nil, err
-	}
-	s := stream{
-		device: sourceDevice, src: t.mac["behind "+portIn], dst: t.mac[portIn], from: sourceAddress, to: firstFlow,
-		addresses: o.Addresses, listed: o.Load.destinations(false), ports: o.Ports, port: streamPort, sizes: o.Sizes, cpu: o.GeneratorCPU,
-	}
-	if t.generator, err = newGenerator(t.source, s); err != nil {
-		return nil, err
-	}
-	if t.counter, err = newCounter(t.sink, sinkDevice, s); err != nil {
 		return nil, err
 	}
 	if t.softirq, err = kernelThread(fmt.Sprintf("ksoftirqd/%d", t.cpu)); err != nil {
@@ -97,15 +123,16 @@ func (t *testbed) connect() (err error) {
 		return err
 	}
 	for port, end := range map[string]struct {
-		host            *lab.Host
-		device          string
-		prefix, address string
+		host           *lab.Host
+		device         string
+		theirs, ours   string
+		theirs6, ours6 string
 	}{
-		portIn:  {t.source, sourceDevice, sourcePrefix, portInPrefix},
-		portOut: {t.sink, sinkDevice, sinkPrefix, portOutPrefix},
+		portIn:  {t.source, sourceDevice, sourcePrefix, portInPrefix, sourcePrefix6, portInPrefix6},
+		portOut: {t.sink, sinkDevice, sinkPrefix, portOutPrefix, sinkPrefix6, portOutPrefix6},
 	} {
 		if _, err := t.lab.Link(end.host, end.device, t.router, port, lab.LinkOptions{
-			AddressesA: []string{end.prefix}, AddressesB: []string{end.address},
+			AddressesA: []string{end.theirs, end.theirs6}, AddressesB: []string{end.ours, end.ours6},
 		}); err != nil {
 			return err
 		}
@@ -124,6 +151,7 @@ func (t *testbed) addressKernel() error {
 	return errors.Join(
 		t.addNeighbors(),
 		t.router.AddRoute(lab.Route{To: flowPrefix, Via: sinkAddress.String()}),
+		t.router.AddRoute(lab.Route{To: flowPrefix6, Via: sink6.String()}),
 		t.router.SetSysctl("net/ipv4/ip_early_demux", "0"),
 		t.forwardInKernel(false),
 	)
@@ -135,6 +163,8 @@ func (t *testbed) addNeighbors() error {
 	return errors.Join(
 		t.router.AddNeighbor(portIn, sourceAddress, t.mac["behind "+portIn]),
 		t.router.AddNeighbor(portOut, sinkAddress, t.mac["behind "+portOut]),
+		t.router.AddNeighbor(portIn, source6, t.mac["behind "+portIn]),
+		t.router.AddNeighbor(portOut, sink6, t.mac["behind "+portOut]),
 	)
 }
 
@@ -161,7 +191,7 @@ func (t *testbed) forwardInKernel(on bool) error {
 	if on {
 		value = "1"
 	}
-	return t.router.SetSysctl("net/ipv4/ip_forward", value)
+	return errors.Join(t.router.SetSysctl("net/ipv4/ip_forward", value), t.router.SetSysctl("net/ipv6/conf/all/forwarding", value))
 }
 
 // threadNAPI moves the receive path of the router's ports into threads, binds these to the router's CPU and, unless they
@@ -196,24 +226,29 @@ func (t *testbed) threadNAPI() (tids []int, err error) {
 	return tids, nil
 }
 
-// check sends a few packets at a slow rate and wants every one of them back.
+// check wants a few packets that are sent at a slow rate back.
 func (t *testbed) check(ctx context.Context) error {
-	before, err := t.counter.read()
-	if err != nil {
-		return err
+	sent, received, err := t.try(ctx)
+	if err == nil && (received == 0 || received > sent) {
+		err = fmt.Errorf("%d of %d packets arrived", received, sent)
 	}
-	sent, err := t.generator.run(ctx, checkRate, checkWindow)
 	if err != nil {
-		return err
-	}
-	after, err := t.counter.settle(ctx, before, sent.packets)
-	if err != nil {
-		return err
-	}
-	if got := after.Frames - before.Frames; got == 0 || got > sent.packets {
-		return fmt.Errorf("check forwarding: %d of %d packets arrived", got, sent.packets)
+		return fmt.Errorf("check forwarding: %w", err)
 	}
 	return nil
+}
+
+func (t *testbed) tryGenerator(ctx context.Context) (sent, received uint64, err error) {
+	before, err := t.counter.read()
+	if err != nil {
+		return 0, 0, err
+	}
+	offered, err := t.generator.run(ctx, checkRate, checkWindow)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, err := t.counter.settle(ctx, before, offered.packets)
+	return offered.packets, after.Frames - before.Frames, err
 }
 
 // close takes everything down.

@@ -42,6 +42,10 @@ func Compile(p *Policy) (*Snapshot, error) {
 	s.Adjacencies = compileAdjacencies(p)
 	var counted int
 	s.tables, counted = compileTables(r, s.Adjacencies)
+	s.tableIndex = make(map[string]uint16, len(s.tables))
+	for i := range s.tables {
+		s.tableIndex[s.tables[i].name] = uint16(i)
+	}
 	s.marks = compileMarks(p.Marks, mainChain(p.Marks))
 	order := walkOrder(p.Rules)
 	s.rules = compileRules(r, order)

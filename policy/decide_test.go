@@ -83,6 +83,12 @@ func TestArraysDoNotAllocate(t *testing.T) {
 	if errs := s.promote(func(*fib.Table) bool { return true }); errs != nil {
 		t.Fatal(errs)
 	}
+	for i := range s.tables { // as while routes change
+		tab := s.tables[i].routes
+		tab.Share()
+		tab.Insert(fib.Route{Prefix: prefix("10.1.0.0/24"), Hops: []fib.NextHop{{Port: 1}}})
+		tab.Turn()
+	}
 	down := s.WithAdjacencies(s.Adjacencies.WithDown(1))
 	var keys []packet.Key
 	for i := range 70 {

@@ -31,7 +31,7 @@
 //
 // Given a [Trace] it says why. Workers call [Snapshot.Decide], which gives the same verdicts and counts the same, but of a
 // snapshot that has been through [Snapshot.Promote] looks up large tables in arrays (decide.go), and finds the rules and
-// statements of long lists by bit vectors instead of trying them (matcher.go).
+// statements of long lists by matchers instead of trying each of them (matcher.go).
 //
 // Fragments are decided as in Linux, or, where they are consistent, all like the first of their datagram:
 // [Snapshot.ConsistentFragments] has the meaning and what it wants of a Key.

@@ -34,8 +34,8 @@ var dpdkCases = []dpdkCase{{"10", 10, false, 0.4}, {"100", 100, false, 0.9}, {"1
 
 var dpdkImplementations = []string{"scalar", "avx2", "avx512"}
 
-// TestAgainstDPDK compares Decide with DPDK's rte_acl, in turns, on equal rules that all lead to one table with one route. It
-// fails if one packet has two answers, never for its figures. `make bench-acl` runs it.
+// TestAgainstDPDK compares DPDK's rte_acl in turns with what does the same here, the matcher, and with Decide, on equal rules that
+// all lead to one table with one route. It fails if one packet has two answers, never for its figures. `make bench-acl` runs it.
 func TestAgainstDPDK(t *testing.T) {
 	if *dpdkProgram == "" {
 		t.Skip("give the program: -args -dpdk bin/dpdk-acl")
@@ -185,7 +185,7 @@ func randomPackets(rng *rand.Rand, rules []Selector) []packet.Key {
 }
 
 // compileClassifier is a router with these rules, all of which lead to a table with a default route.
-func compileClassifier(t *testing.T, rules []Selector) *Snapshot {
+func compileClassifier(t testing.TB, rules []Selector) *Snapshot {
 	l := &lab{t: t, Policy: Policy{Hostname: "lab"}}
 	for i := range dpdkPorts {
 		l.Ports = append(l.Ports, Port{Name: fmt.Sprintf("em%d", i), Device: uint16(i), MTU: 1500})
@@ -237,6 +237,27 @@ func dpdkFields(s *Selector) []byte {
 	return b
 }
 
+// firstRules finds what rte_acl finds: the number of the first of n rules that a packet matches, from 1, or 0. Rule 0 is the default
+// one for table local, which every packet matches.
+func (s *Snapshot) firstRules(b *batch, keys []packet.Key, n int, first []uint16) {
+	b.n = len(keys)
+	for i := range keys {
+		b.flows[i].fill(s, &keys[i])
+		b.open[i] = uint8(i)
+	}
+	b.classify(&s.matchers.rules)
+	m := s.matchers.rules[0]
+	for i := range keys {
+		c := cursor{m: m, class: &b.classes[i], lanes: &b.lanes[i], room: &b.room}
+		c.seek(1, 1+n)
+		item := c.next()
+		for item >= 0 && m.checked(item) && !s.rules[item].matches(&b.flows[i]) {
+			item = c.next()
+		}
+		first[i] = uint16(max(item, 0))
+	}
+}
+
 func dpdkPacket(k *packet.Key) []byte {
 	b := append([]byte{k.Proto, 0, 0, 0}, k.Src[12:]...)
 	b = append(b, k.Dst[12:]...)
@@ -247,15 +268,16 @@ func dpdkPacket(k *packet.Key) []byte {
 	return b
 }
 
-// dpdkResult is a case's figures: ns per packet by round, of weir with these rules and with the default rules alone, and of
-// the implementations of DPDK's.
+// dpdkResult is a case's figures: ns per packet by round, of the matcher, of decisions with these rules and with the default rules
+// alone, and of the implementations of DPDK's.
 type dpdkResult struct {
 	dpdkCase
 	took           map[string]versus.Spread
 	matched        float64 // share of the packets that one of the rules matches
 	depth          int     // number of the rule that the median packet is decided by
 	compile, build int64   // ns
-	peerBytes      int
+
+	matcherBytes, peerBytes int
 }
 
 func (c dpdkCase) compare(t *testing.T) dpdkResult {
@@ -285,6 +307,18 @@ func (c dpdkCase) compare(t *testing.T) dpdkResult {
 	r.compile = versus.ThreadTime() - r.compile
 	base := compileClassifier(t, nil)
 
+	matching := s // with a matcher, however few the rules are
+	if s.matchers.rules[0] == nil {
+		matching = compileClassifier(t, rules)
+		matching.match(0, 0)
+	}
+	first, room := make([]uint16, dpdkPackets), new(batch)
+	match := func() {
+		for i := 0; i < len(keys); i += 64 {
+			matching.firstRules(room, keys[i:i+64], len(rules), first[i:i+64])
+		}
+	}
+	r.matcherBytes = 8 * (matching.matchers.rules[0].size() + matching.matchers.rules[1].size())
 	verdicts := make([]Verdict, dpdkPackets)
 	decide := func(s *Snapshot, tally *Tally) {
 		for i := 0; i < len(keys); i += 64 {
@@ -293,6 +327,7 @@ func (c dpdkCase) compare(t *testing.T) dpdkResult {
 	}
 	tally, baseTally := s.NewTally(), base.NewTally()
 	decide(s, tally)
+	match()
 	var depths []int
 	for _, implementation := range dpdkImplementations {
 		peer.Ask("answers "+implementation+" "+names[2], &text)
@@ -313,7 +348,7 @@ func (c dpdkCase) compare(t *testing.T) dpdkResult {
 			} else {
 				depths = append(depths, len(rules))
 			}
-			if ours != binary.NativeEndian.Uint32(theirs[4*i:]) {
+			if their := binary.NativeEndian.Uint32(theirs[4*i:]); ours != their || uint32(first[i]) != their {
 				differ++
 			}
 		}
@@ -325,20 +360,23 @@ func (c dpdkCase) compare(t *testing.T) dpdkResult {
 	slices.Sort(depths)
 	r.depth = depths[len(depths)/2]
 
-	turns := append([]string{"weir", "base"}, dpdkImplementations...)
+	turns := append([]string{"matcher", "weir", "base"}, dpdkImplementations...)
 	passes := map[string]int64{}
 	turn := func(who string, passes int64) (ns int64) {
-		if who != "weir" && who != "base" {
+		if slices.Contains(dpdkImplementations, who) {
 			peer.Ask(fmt.Sprintf("classify %s %d", who, passes), &ns)
 			return ns
 		}
-		of, counts := s, tally
-		if who == "base" {
-			of, counts = base, baseTally
-		}
 		ns = versus.ThreadTime()
 		for range passes {
-			decide(of, counts)
+			switch who {
+			case "matcher":
+				match()
+			case "weir":
+				decide(s, tally)
+			case "base":
+				decide(base, baseTally)
+			}
 		}
 		return versus.ThreadTime() - ns
 	}

@@ -219,15 +219,17 @@ func (s *Snapshot) lookup(index uint16, f *flow, t *Trace) result {
 	if tab.key == BySource {
 		addr = f.src
 	}
-	route, ok := tab.routes.Lookup(addr, f.tos)
+	tree := tab.routes.Tree()
+	route, ok := tree.Lookup(addr, f.tos)
 	if s.linksDown {
-		route, ok = s.standing(tab, route, ok, addr, f.tos, t)
+		route, ok = s.standing(tab, tree, route, ok, addr, f.tos, t)
 	}
-	return s.follow(index, f, addr, route, ok, t)
+	return s.follow(index, f, tree, addr, route, ok, t)
 }
 
-// follow goes on from what a table has found for the address: to what that comes to, or leads to.
-func (s *Snapshot) follow(index uint16, f *flow, addr netip.Addr, route *fib.Route, ok bool, t *Trace) result {
+// follow goes on from what a table has found for the address: to what that comes to, or leads to. The tree is the one that
+// has the route, for those that resume.
+func (s *Snapshot) follow(index uint16, f *flow, tree *fib.Tree, addr netip.Addr, route *fib.Route, ok bool, t *Trace) result {
 	tab := &s.tables[index]
 	for ok && route.Action != fib.Throw {
 		t.found(s, tab, route)
@@ -246,9 +248,9 @@ func (s *Snapshot) follow(index uint16, f *flow, addr netip.Addr, route *fib.Rou
 			break
 		}
 		t.resume(tab, route)
-		route, ok = tab.routes.LookupShorter(addr, f.tos, route.Prefix.Bits())
+		route, ok = tree.LookupShorter(addr, f.tos, route.Prefix.Bits())
 		if s.linksDown {
-			route, ok = s.standing(tab, route, ok, addr, f.tos, t)
+			route, ok = s.standing(tab, tree, route, ok, addr, f.tos, t)
 		}
 	}
 	t.miss(s, tab, addr, route)

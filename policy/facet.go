@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 )
 
@@ -22,6 +23,25 @@ type facet struct {
 	root    []uint32 // index of the last bound up to each step from base; of the first step 0
 	base    uint64   // the least bound but 0; of IPv6 addresses the upper half of it
 	shift   uint8    // a step is 1<<shift
+	steps   rankSteps
+}
+
+// rankSteps is what it takes to find ranks: bounds, the last of which is followed by as many that nothing reaches as a search looks
+// ahead. Vectors know it by its layout.
+type rankSteps struct {
+	base, most, last, shift uint32     // of byNarrow; most is the last step but one of the root
+	half                    [18]uint32 // what to look ahead by in turn: powers of two down to 1, then 0
+}
+
+// formOf is how a dimension's facets are looked up, and its last value, of those that fit in the form.
+func formOf(d dimension, ipv6 bool) (form facetForm, last u128) {
+	switch {
+	case (d == dimFrom || d == dimTo) && ipv6:
+		return byWide, u128{math.MaxUint64, math.MaxUint64}
+	case d == dimFrom || d == dimTo || d == dimMark || d == dimFlow:
+		return byNarrow, number128(math.MaxUint32)
+	}
+	return byPage, number128(math.MaxUint16)
 }
 
 // facetForm is how a facet is looked up.
@@ -35,44 +55,58 @@ const (
 
 // class is that of the packet.
 func (c *facet) class(f *flow) uint32 {
-	k := f.key
-	var x uint32
 	switch c.dim {
 	case dimFrom:
-		return c.address(&k.Src)
+		return c.address(&f.key.Src)
 	case dimTo:
-		return c.address(&k.Dst)
+		return c.address(&f.key.Dst)
 	case dimMark:
 		return c.among(f.mark & c.mask)
 	case dimFlow:
-		return c.among(k.FlowLabel & c.mask)
-	case dimIngress:
-		x = uint32(k.Ingress)
-	case dimDSCP:
-		x = uint32(f.tos >> 2)
+		return c.among(f.key.FlowLabel & c.mask)
 	case dimProto:
-		x = uint32(k.Fragment)<<8 | uint32(k.Proto)
-	case dimSport:
-		if x = uint32(k.SrcPort); c.rules {
-			x = uint32(f.sport)
-		}
-	case dimDport:
-		if x = uint32(k.DstPort); c.rules {
-			x = uint32(f.dport)
-		}
-	case dimICMPType:
-		x = uint32(k.ICMPType)
-	case dimICMPCode:
-		x = uint32(k.ICMPCode)
-	case dimTCPFlags:
-		x = uint32(k.TCPFlags)
-	case dimLength:
-		x = uint32(k.Length)
-	case dimTTL:
-		x = uint32(k.TTL)
+		return c.page(uint32(f.key.Fragment)<<8 | uint32(f.key.Proto))
 	}
-	x &= c.mask
-	return c.pages[uint32(c.pageOf[x>>8&0xff])<<8|x&0xff]
+	return c.page(c.value(f) & c.mask)
+}
+
+// page is the class of a number of 16 bits.
+func (c *facet) page(x uint32) uint32 { return c.pages[uint32(c.pageOf[x>>8&0xff])<<8|x&0xff] }
+
+// value is the packet's in a dimension of up to 16 bits.
+func (c *facet) value(f *flow) uint32 {
+	k := f.key
+	switch c.dim {
+	case dimIngress:
+		return uint32(k.Ingress)
+	case dimDSCP:
+		return uint32(f.tos >> 2)
+	case dimProto:
+		return uint32(k.Proto)
+	case dimFragment:
+		return uint32(k.Fragment)
+	case dimSport:
+		if c.rules {
+			return uint32(f.sport)
+		}
+		return uint32(k.SrcPort)
+	case dimDport:
+		if c.rules {
+			return uint32(f.dport)
+		}
+		return uint32(k.DstPort)
+	case dimICMPType:
+		return uint32(k.ICMPType)
+	case dimICMPCode:
+		return uint32(k.ICMPCode)
+	case dimTCPFlags:
+		return uint32(k.TCPFlags)
+	case dimLength:
+		return uint32(k.Length)
+	case dimTTL:
+		return uint32(k.TTL)
+	}
+	return 0
 }
 
 func (c *facet) address(a *[16]byte) uint32 {
@@ -112,12 +146,42 @@ func (c *facet) amongWide(x u128) uint32 {
 	return c.classOf[at]
 }
 
+// rank is the index of the last bound up to x. It takes all values as many steps, none of which is a jump.
+func (c *facet) rank(x uint32) uint16 {
+	at, _ := c.from(uint64(x))
+	for _, half := range c.steps.half {
+		if half == 0 {
+			break
+		}
+		_, less := bits.Sub64(uint64(x), uint64(c.narrow[at+half]), 0)
+		at += half & (uint32(less) - 1)
+	}
+	return uint16(min(at, c.steps.last))
+}
+
+func (c *facet) rankWide(x u128) uint16 {
+	at, _ := c.from(x.hi)
+	for _, half := range c.steps.half {
+		if half == 0 {
+			break
+		}
+		b := &c.wide[at+half]
+		_, less := bits.Sub64(x.lo, b.lo, 0)
+		_, less = bits.Sub64(x.hi, b.hi, less)
+		at += half & (uint32(less) - 1)
+	}
+	return uint16(min(at, c.steps.last))
+}
+
 // from is where the bounds begin that the value may be behind, and their number.
 func (c *facet) from(x uint64) (at, n uint32) {
 	step := min((max(x, c.base)-c.base)>>(c.shift&63), uint64(len(c.root)-2))
 	at = c.root[step]
 	return at, c.root[step+1] - at + 1
 }
+
+// ranksFew bounds are searched in registers.
+const ranksFew = 32
 
 // rootMax bounds the steps of a root.
 const rootMax = 1 << 16
@@ -163,6 +227,27 @@ func (c *facet) lay(bounds []u128, classOf []uint32) {
 		c.root[step] = uint32(at)
 	}
 	c.root[len(c.root)-1] = uint32(last)
+}
+
+// layRanks makes what ranks are looked up by.
+func (c *facet) layRanks(bounds []u128) {
+	c.lay(bounds, nil)
+	most := uint32(1)
+	for i := range len(c.root) - 1 {
+		most = max(most, c.root[i+1]-c.root[i])
+	}
+	c.steps = rankSteps{base: uint32(c.base), most: uint32(len(c.root) - 2), last: uint32(len(bounds) - 1), shift: uint32(c.shift)}
+	ahead := 1 << bits.Len32(most)
+	for i := range c.steps.half {
+		c.steps.half[i] = uint32(ahead) >> (i + 1)
+	}
+	for range max(ahead, ranksFew) {
+		if c.form == byWide {
+			c.wide = append(c.wide, u128{math.MaxUint64, math.MaxUint64})
+		} else {
+			c.narrow = append(c.narrow, math.MaxUint32)
+		}
+	}
 }
 
 // layPages lays out a class for each number of 16 bits, and each page once.

@@ -155,12 +155,16 @@ func gcd(a, b int) int {
 	return a
 }
 
-// Routes yields all routes that the kernel is to be given, by table, and none twice.
+// Routes yields all routes that the kernel is to be given, by table, and none twice: those of the configuration. It is for the
+// tables' writer, or for whoever keeps that out meanwhile.
 func (l *Linux) Routes() iter.Seq[LinuxRoute] {
 	return func(yield func(LinuxRoute) bool) {
 		for i := range l.tables {
 			t := &l.tables[i]
 			for r := range t.routes.All() {
+				if r.RunTime {
+					continue
+				}
 				if out, ok, _ := t.express(r); ok && !yield(out) {
 					return
 				}

@@ -3,7 +3,8 @@ package policy
 import "math/bits"
 
 // matcher is the compiled form of a list of rules or of statements, its items, for the packets of one family. It finds the
-// items that a packet matches, in order, and does not try the others.
+// items that a packet matches, in order, and does not try most others. It has homes where items are selective, as most are, and
+// otherwise bit vectors, whose cost does not depend on that:
 //
 // For each field that items look at there is a facet, which gives the packet's value a class: values of one class are
 // alike to every item. A class has a bit vector of the items that accept it, so that the AND of the vectors of all facets
@@ -20,6 +21,8 @@ type matcher struct {
 
 	byVectors bool // rows are whole, and there are vectors
 	forced    bool // segments have words that are
+
+	homes *homes // in place of all that, or nil
 }
 
 const (
@@ -52,14 +55,21 @@ type wordFlags struct {
 }
 
 // classify gives the packet its classes.
-func (m *matcher) classify(f *flow, c *classes) {
+func (m *matcher) classify(f *flow, c *classes, l *lanes) {
+	if m.homes != nil {
+		m.homes.fill(f, l)
+		return
+	}
 	for i := range m.facets {
 		c[i&(facetsMax-1)] = m.facets[i].class(f)
 	}
 }
 
 // reclassify brings the classes up to date after a change of the mark or the DSCP, and reports whether they have changed.
-func (m *matcher) reclassify(f *flow, c *classes) (changed bool) {
+func (m *matcher) reclassify(f *flow, c *classes, l *lanes) (changed bool) {
+	if m.homes != nil {
+		return m.homes.refill(f, l)
+	}
 	for i := range m.facets {
 		if d := m.facets[i].dim; d == dimMark || d == dimDSCP {
 			class := m.facets[i].class(f)
@@ -71,23 +81,43 @@ func (m *matcher) reclassify(f *flow, c *classes) (changed bool) {
 }
 
 // checked reports whether the item must be checked before it counts as matched.
-func (m *matcher) checked(item int) bool { return m.words[item/64].check>>(item%64)&1 != 0 }
+func (m *matcher) checked(item int) bool {
+	if m.homes != nil {
+		return m.homes.check[item/64]>>(item%64)&1 != 0
+	}
+	return m.words[item/64].check>>(item%64)&1 != 0
+}
 
 // cursor goes through the items that a packet matches.
 type cursor struct {
 	m       *matcher
 	class   *classes
+	lanes   *lanes
+	heads   heads
 	end     int // of the items that are looked for
 	segment int
 	sum     uint64 // words of the segment that are still to be looked at
 	word    uint64 // matching items still to be visited, from first on
 	first   int
-	rows    [facetsMax]uint64    // of the packet, in the segment
-	words   [segmentWords]uint64 // by vectors: the AND of the rows
+	room    *cursorRoom
+}
+
+// cursorRoom is what cursors on the packets of a batch use in turn, so that it need not be cleared for each.
+type cursorRoom struct {
+	rows  [facetsMax]uint64    // of the packet, in the segment
+	words [segmentWords]uint64 // by vectors: the AND of the rows
 }
 
 // seek makes item from, or the first matching one between it and end, the next.
 func (c *cursor) seek(from, end int) {
+	if c.m.homes != nil {
+		c.seekHome(from, end)
+	} else {
+		c.seekBit(from, end)
+	}
+}
+
+func (c *cursor) seekBit(from, end int) {
 	c.end = end
 	at := from / segmentItems
 	c.enter(at)
@@ -102,6 +132,13 @@ func (c *cursor) seek(from, end int) {
 
 // next is the next matching item, or -1. It may have to be checked.
 func (c *cursor) next() int {
+	if c.m.homes != nil {
+		return c.nextHome()
+	}
+	return c.nextBit()
+}
+
+func (c *cursor) nextBit() int {
 	for c.word == 0 {
 		for c.sum == 0 {
 			if (c.segment+1)*segmentItems >= c.end {
@@ -130,17 +167,17 @@ func (c *cursor) enter(at int) {
 	switch {
 	case at >= len(m.segments):
 	case m.byVectors && m.forced:
-		if _, c.sum = m.scan(c.class, at, at+1, &c.words); c.sum == 0 {
-			clear(c.words[:])
+		if _, c.sum = m.scan(c.class, at, at+1, &c.room.words); c.sum == 0 {
+			clear(c.room.words[:])
 		}
 		c.sum |= m.segments[at].forced
 	case m.byVectors:
-		c.segment, c.sum = m.scan(c.class, at, (c.end+segmentItems-1)/segmentItems, &c.words)
+		c.segment, c.sum = m.scan(c.class, at, (c.end+segmentItems-1)/segmentItems, &c.room.words)
 	default:
 		sum := m.segments[at].there
 		for i := range m.facets {
 			e := m.entries[int(c.class[i&(facetsMax-1)])+at]
-			c.rows[i&(facetsMax-1)] = e >> rowShift
+			c.room.rows[i&(facetsMax-1)] = e >> rowShift
 			sum &= e
 		}
 		c.sum = sum | m.segments[at].forced
@@ -153,10 +190,10 @@ func (c *cursor) load(w int) {
 	own := &m.words[c.segment*segmentWords+w]
 	x := own.there
 	if m.byVectors {
-		x = c.words[w&(segmentWords-1)]
+		x = c.room.words[w&(segmentWords-1)]
 	} else {
 		for i := range m.facets {
-			x &= m.rows[c.rows[i&(facetsMax-1)]+uint64(w)]
+			x &= m.rows[c.room.rows[i&(facetsMax-1)]+uint64(w)]
 		}
 	}
 	c.word = x ^ own.not | own.always

@@ -76,8 +76,17 @@ func genLong(t *rapid.T, p *Policy, ports int) {
 // TestMatchersDecideAlike holds decisions by matchers to the specification: the same verdicts, and the same hits, with array
 // forms and without, while links are down, for the router's own packets, and on the way back.
 func TestMatchersDecideAlike(t *testing.T) {
+	for _, width := range widths() {
+		t.Run(width, func(t *testing.T) {
+			setVectors(t, width)
+			matchersDecideAlike(t)
+		})
+	}
+}
+
+func matchersDecideAlike(t *testing.T) {
 	ports := newLab(t).Ports
-	var matched, marked, back, own int
+	var matched, marked, back, own, homes, vectors int
 	rapid.Check(t, func(t *rapid.T) {
 		p := genPolicy(t, append([]Port(nil), ports...))
 		for i := range p.Tables {
@@ -108,11 +117,21 @@ func TestMatchersDecideAlike(t *testing.T) {
 			}
 		}
 		with.match(0, 0)
-		if rapid.Bool().Draw(t, "one by one") { // as where there are no vectors
-			for _, m := range slices.Concat(with.matchers.rules[:], with.matchers.statements[:]) {
-				if m != nil {
-					m.byVectors = false
+		if rapid.IntRange(0, 2).Draw(t, "bit vectors") == 0 {
+			for family := range families {
+				with.matchers.rules[family] = makeVectors(len(with.rules), true, family, matcherWordsMax, with.ruleRegions)
+				if n := len(with.marks.statements); n > 0 {
+					with.matchers.statements[family] = makeVectors(n, false, family, matcherWordsMax, with.statementRegions)
 				}
+			}
+		}
+		for _, m := range slices.Concat(with.matchers.rules[:], with.matchers.statements[:]) {
+			switch {
+			case m == nil:
+			case m.homes != nil:
+				homes++
+			default:
+				vectors++
 			}
 		}
 		if rapid.Bool().Draw(t, "link down") {
@@ -158,10 +177,11 @@ func TestMatchersDecideAlike(t *testing.T) {
 			}
 		}
 	})
-	if matched == 0 || marked == 0 || back == 0 || own == 0 {
+	if matched == 0 || marked == 0 || back == 0 || own == 0 || homes == 0 || vectors == 0 {
 		t.Error("something did not happen")
 	}
-	t.Logf("rules decided %d times, and %d for own packets, statements %d times, and %d ways back were looked for", matched, own, marked, back)
+	t.Logf("rules decided %d times, and %d for own packets, statements %d times, and %d ways back were looked for; %d matchers were of homes and %d of bit vectors",
+		matched, own, marked, back, homes, vectors)
 }
 
 // TestMatchersDoNotAllocate runs batches by matchers of several segments, with chains, marks that change, and the way back.
@@ -193,13 +213,14 @@ func TestMatchersDoNotAllocate(t *testing.T) {
 func TestMatcherIsBounded(t *testing.T) {
 	l, keys := benchRules(t, 2000)
 	s, tight := l.compile(), l.compile()
-	whole := s.matchRules(0, matcherWordsMax)
+	vectors := func(words int) *matcher { return makeVectors(len(s.rules), true, 0, words, s.ruleRegions) }
+	whole := vectors(matcherWordsMax)
 	for _, words := range []int{0, 1000, 20_000, 100_000} {
-		m := tight.matchRules(0, words)
+		m := vectors(words)
 		if size := m.size(); size > words || len(m.facets) >= len(whole.facets) {
 			t.Errorf("%d words and %d facets of %d in %d words", size, len(m.facets), len(whole.facets), words)
 		}
-		tight.matchers.rules[0], tight.matches = m, true
+		tight.matchers.rules[0], tight.matchers.asks, tight.matches = m, asksOf(tight.rules), true
 		verdicts := make([]Verdict, 64)
 		tight.Decide(keys[:64], verdicts, nil)
 		for i := range verdicts {

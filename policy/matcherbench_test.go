@@ -91,7 +91,7 @@ func benchRules(b testing.TB, n int) (l *lab, keys []packet.Key) {
 
 // BenchmarkRules compares the walk with the matcher, for packets that the first eight rules match, any rule, or the last ones.
 func BenchmarkRules(b *testing.B) {
-	for _, n := range []int{1, 10, 16, 32, 100, 1000, 10000} {
+	for _, n := range []int{1, 4, 8, 10, 16, 32, 100, 1000, 10000} {
 		l, all := benchRules(b, n)
 		walked, matched := l.compile(), l.compile()
 		matched.match(0, 0)

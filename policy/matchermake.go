@@ -57,7 +57,8 @@ func (k *matcherMaker) unlimited(item int) {
 
 // add adds an item that matches what is in the region.
 func (k *matcherMaker) add(item int, a *region) {
-	if a.empty {
+	if a == nil {
+		k.unlimited(item)
 		return
 	}
 	w, bit := &k.m.words[item/64], uint64(1)<<(item%64)
@@ -83,8 +84,8 @@ func (k *matcherMaker) add(item int, a *region) {
 	}
 	for i := range a.clauses {
 		c := &a.clauses[i]
-		mask := c.ranges[0].Mask
-		if slices.ContainsFunc(c.ranges, func(r Range) bool { return r.Mask != mask }) {
+		mask, ok := c.mask()
+		if !ok {
 			k.leaveOut(item)
 			continue
 		}
@@ -102,6 +103,12 @@ func (k *matcherMaker) leaveOut(item int) {
 	w, bit := &k.m.words[item/64], uint64(1)<<(item%64)
 	w.check |= bit
 	w.always |= w.not & bit
+}
+
+// mask is that of the clause's ranges, if they have one.
+func (c *clause) mask() (mask uint32, ok bool) {
+	mask = c.ranges[0].Mask
+	return mask, !slices.ContainsFunc(c.ranges, func(r Range) bool { return r.Mask != mask })
 }
 
 // spans is the clause's set of masked numbers; its ranges have one mask.
@@ -186,6 +193,9 @@ func (k *matcherMaker) make() *matcher {
 
 // size is the memory that the matcher takes for its facets, in words.
 func (m *matcher) size() int {
+	if m.homes != nil {
+		return m.homes.size()
+	}
 	n := len(m.rows) + len(m.entries)
 	for i := range m.facets {
 		n += m.facets[i].size()
@@ -203,14 +213,8 @@ type event struct {
 // facet makes one facet; ok is false where that takes more words than are left.
 func (k *matcherMaker) facet(key facetKey, left int) (c facet, ok bool) {
 	m := k.m
-	c = facet{dim: key.dim, mask: key.mask, rules: k.rules}
-	last := number128(math.MaxUint16)
-	switch {
-	case (key.dim == dimFrom || key.dim == dimTo) && k.ipv6:
-		c.form, last = byWide, u128{math.MaxUint64, math.MaxUint64}
-	case key.dim == dimFrom || key.dim == dimTo || key.dim == dimMark || key.dim == dimFlow:
-		c.form, last = byNarrow, number128(math.MaxUint32)
-	}
+	form, last := formOf(key.dim, k.ipv6)
+	c = facet{dim: key.dim, mask: key.mask, rules: k.rules, form: form}
 	vector := make([]uint64, len(m.words)) // of the values that the sweep is at
 	for i := range m.words {
 		vector[i] = m.words[i].there

@@ -1,54 +1,99 @@
 package policy
 
 // matchers are the compiled forms of rules and statements, by familyIndex; nil where a walk is faster.
-type matchers struct{ rules, statements [2]*matcher }
+type matchers struct {
+	rules, statements [2]*matcher
+	asks              []asks // by rule, if rules have matchers
+}
+
+// asks is what act needs of a rule that asks a table and takes whatever answer that has, in a small part of a cache line.
+type asks struct {
+	table   uint16
+	plainly bool
+}
+
+func asksOf(rules []rule) []asks {
+	list := make([]asks, len(rules))
+	for i := range rules {
+		r := &rules[i]
+		list[i] = asks{r.Table, r.Action == RuleLookup && r.SuppressPrefixLength < 0 && !r.HasSuppressGroup}
+	}
+	return list
+}
 
 // matchRules makes the matcher of the rules for a family, of about so many words at most.
 func (s *Snapshot) matchRules(family, words int) *matcher {
-	k := newMatcherMaker(len(s.rules), true, family, words)
-	g := newRegions(s, true, &lintWork{})
-	for i := range s.rules {
-		r := &s.rules[i]
-		if r.family != 0 && r.family != families[family] {
-			continue
-		}
-		if !k.fits(r.beyond) {
-			k.unlimited(i)
-			continue
-		}
-		a := g.ofRule(r, family)
-		k.add(i, &a)
-	}
-	return k.make()
+	return makeMatcher(len(s.rules), true, family, words, s.ruleRegions)
 }
 
 // matchStatements makes the matcher of the mark program's statements for a family, of about so many words at most.
 func (s *Snapshot) matchStatements(family, words int) *matcher {
-	statements := s.marks.statements
-	k := newMatcherMaker(len(statements), false, family, words)
-	g := newRegions(s, false, &lintWork{})
-	for i := range statements {
-		m := &statements[i].match
-		if !m.families.has(families[family]) {
-			continue
-		}
-		if !k.fits(m.conditions) {
-			k.unlimited(i)
-			continue
-		}
-		a := g.ofStatement(m, family)
-		k.add(i, &a)
+	return makeMatcher(len(s.marks.statements), false, family, words, s.statementRegions)
+}
+
+// makeMatcher makes a matcher of n items: of homes if that can be, or else of vectors.
+func makeMatcher(n int, rules bool, family, words int, regions func(int, func(int, *region))) *matcher {
+	h := homesMaker{rules: rules, ipv6: family == 1, check: make([]uint64, (n+63)/64)}
+	regions(family, h.add)
+	if homes := h.make(words); homes != nil {
+		return &matcher{homes: homes}
 	}
+	return makeVectors(n, rules, family, words, regions)
+}
+
+func makeVectors(n int, rules bool, family, words int, regions func(int, func(int, *region))) *matcher {
+	k := newMatcherMaker(n, rules, family, words)
+	regions(family, k.add)
 	return k.make()
 }
 
-// fits reports whether there is room for the values of the conditions.
-func (k *matcherMaker) fits(conditions []condition) bool {
-	n := k.spans
+// ruleRegions calls add for each rule that packets of the family may match: with its region, or nil where that would be too long.
+func (s *Snapshot) ruleRegions(family int, add func(item int, a *region)) {
+	g := newRegions(s, true, &lintWork{})
+	left := matcherSpansMax
+	for i := range s.rules {
+		r := &s.rules[i]
+		switch {
+		case r.family != 0 && r.family != families[family]:
+		case !fits(r.beyond, &left):
+			add(i, nil)
+		default:
+			if a := g.ofRule(r, family); !a.empty {
+				add(i, &a)
+			}
+		}
+	}
+}
+
+// statementRegions is ruleRegions for the statements of the mark program.
+func (s *Snapshot) statementRegions(family int, add func(item int, a *region)) {
+	g := newRegions(s, false, &lintWork{})
+	left := matcherSpansMax
+	for i := range s.marks.statements {
+		m := &s.marks.statements[i].match
+		switch {
+		case !m.families.has(families[family]):
+		case !fits(m.conditions, &left):
+			add(i, nil)
+		default:
+			if a := g.ofStatement(m, family); !a.empty {
+				add(i, &a)
+			}
+		}
+	}
+}
+
+// fits reports whether there is room for the values of the conditions, and takes it.
+func fits(conditions []condition, left *int) bool {
+	n := 0
 	for i := range conditions {
 		n += len(conditions[i].Prefixes) + len(conditions[i].Numbers)
 	}
-	return n <= matcherSpansMax
+	if n > *left {
+		return false
+	}
+	*left -= n
+	return true
 }
 
 // matches is what a walk finds out about the rule, which is there for the packet's family.
@@ -59,16 +104,32 @@ func (st *statement) matches(f *flow) bool {
 	return (mismatch(st.match.conditions, f) == nil) != st.match.not
 }
 
-// matchFrom is walkFrom by a matcher and the packet's classes.
-func (s *Snapshot) matchFrom(m *matcher, class *classes, f *flow, from int, wait bool) (answer result, at int) {
-	c := cursor{m: m, class: class}
+// matchFrom is walkFrom by a matcher's cursor on the packet.
+func (s *Snapshot) matchFrom(c *cursor, f *flow, from int, wait bool) (answer result, at int) {
+	m := c.m
 	c.seek(from, len(s.rules))
 	for {
-		i := c.next()
+		var i int
+		if m.homes != nil { // as next has it, which is too large to be inlined
+			i = c.nextHome()
+		} else {
+			i = c.nextBit()
+		}
 		if i < 0 {
 			return result{rule: None, table: None, outcome: noRoute}, -1
 		}
 		if m.checked(i) && !s.rules[i].matches(f) {
+			continue
+		}
+		if a := s.matchers.asks[i]; a.plainly {
+			f.tally.hit(uint32(i), f)
+			if wait && s.tables[a.table].routes.HasArrays() {
+				return result{}, i
+			}
+			if answer = s.lookup(a.table, f, nil); answer.outcome != miss {
+				answer.rule = uint16(i)
+				return answer, -1
+			}
 			continue
 		}
 		answer, next := s.act(i, f, wait, nil)
@@ -84,11 +145,10 @@ func (s *Snapshot) matchFrom(m *matcher, class *classes, f *flow, from int, wait
 	}
 }
 
-// matchMarks is program.run by a matcher and the packet's classes, which it changes with the mark and the DSCP.
-func (s *Snapshot) matchMarks(m *matcher, class *classes, f *flow) (how ending, by uint16) {
-	p := &s.marks
+// matchMarks is program.run by a matcher's cursor on the packet, whose classes change with the mark and the DSCP.
+func (s *Snapshot) matchMarks(c *cursor, f *flow) (how ending, by uint16) {
+	p, m := &s.marks, c.m
 	w := place{next: p.chains[0].first}
-	c := cursor{m: m, class: class}
 	c.seek(int(w.next), int(p.chains[w.at].end))
 	for {
 		i := c.next()
@@ -110,7 +170,7 @@ func (s *Snapshot) matchMarks(m *matcher, class *classes, f *flow) (how ending, 
 		if ended {
 			return how, uint16(i)
 		}
-		changed := (mark != f.mark || tos != f.tos) && m.reclassify(f, class)
+		changed := (mark != f.mark || tos != f.tos) && m.reclassify(f, c.class, c.lanes)
 		if changed || w.at != st.chain || int(w.next) != i+1 {
 			c.seek(int(w.next), int(p.chains[w.at].end))
 		}

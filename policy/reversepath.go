@@ -64,8 +64,11 @@ func (s *Snapshot) reversePath(f *flow, egress uint16, t *Trace) bool {
 func (s *Snapshot) walkBack(f, back *flow, t *Trace) result {
 	if m := s.matchers.rules[familyIndex(f.key.Family)]; m != nil && f.matched {
 		var class classes
-		m.classify(back, &class)
-		r, _ := s.matchFrom(m, &class, back, 0, false)
+		var l lanes
+		var room cursorRoom
+		m.classify(back, &class, &l)
+		c := cursor{m: m, class: &class, lanes: &l, room: &room}
+		r, _ := s.matchFrom(&c, back, 0, false)
 		return r
 	}
 	return s.walk(back, t)

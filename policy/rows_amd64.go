@@ -15,3 +15,30 @@ func scanAVX512(entries *uint64, class *uint32, n uint64, rows *uint64, at uint6
 //
 //go:noescape
 func scanAVX2(entries *uint64, class *uint32, n uint64, rows *uint64, at uint64, end uint64, words *uint64) (segment uint64, some uint64)
+
+// matchLinesAVX512 finds for n packets, at least one, whose numbers are in now, which lines they match in their lists, of which there is at least one, and the next item of each.
+// It reads lines in fours, the last of a list too.
+//
+//go:noescape
+func matchLinesAVX512(lines *uint16, items *uint32, lanes *uint16, now *uint8, n uint64, lists uint64)
+
+// matchLinesAVX2 finds for n packets, at least one, whose numbers are in now, which lines they match in their lists, of which there is at least one, and the next item of each.
+// It reads lines in fours, the last of a list too.
+//
+//go:noescape
+func matchLinesAVX2(lines *uint16, items *uint32, lanes *uint16, now *uint8, n uint64, lists uint64)
+
+// ranksAVX512 replaces n numbers, and those behind them up to a multiple of 16, by the indices of the last bounds up to them. n is at least 1, and steps are a rankSteps.
+//
+//go:noescape
+func ranksAVX512(column *uint32, n uint64, bounds *uint32, root *uint32, steps *uint32)
+
+// ranksAVX2 replaces n numbers, and those behind them up to a multiple of 16, by the indices of the last bounds up to them. n is at least 1, and steps are a rankSteps.
+//
+//go:noescape
+func ranksAVX2(column *uint32, n uint64, bounds *uint32, root *uint32, steps *uint32)
+
+// fewRanksAVX512 is ranksAVX512 for 32 bounds, the last of which nothing need reach, that are searched in two registers.
+//
+//go:noescape
+func fewRanksAVX512(column *uint32, n uint64, bounds *uint32, last *uint32)

@@ -139,3 +139,329 @@ done:
 	MOVQ SI, segment+56(FP)
 	MOVQ R11, some+64(FP)
 	RET
+
+// func matchLinesAVX512(lines *uint16, items *uint32, lanes *uint16, now *uint8, n uint64, lists uint64)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, BMI, BMI2, CMOV, MMX+
+TEXT ·matchLinesAVX512(SB), NOSPLIT, $0-48
+	MOVQ lines+0(FP), AX
+	MOVQ items+8(FP), CX
+	MOVQ lanes+16(FP), DX
+	MOVQ now+24(FP), BX
+	MOVQ n+32(FP), SI
+	MOVQ lists+40(FP), DI
+
+packet:
+	MOVBQZX    (BX), R8
+	SHLQ       $0x07, R8
+	ADDQ       DX, R8
+	VMOVDQU    (R8), Y0
+	CMPQ       SI, $0x06
+	JLE        near
+	MOVBQZX    6(BX), R9
+	SHLQ       $0x07, R9
+	ADDQ       DX, R9
+	MOVL       32(R9), R10
+	SHLQ       $0x06, R10
+	PREFETCHT0 (AX)(R10*1)
+	PREFETCHT0 64(AX)(R10*1)
+	MOVL       36(R9), R10
+	SHLQ       $0x06, R10
+	PREFETCHT0 (AX)(R10*1)
+	PREFETCHT0 64(AX)(R10*1)
+
+near:
+	XORQ R9, R9
+
+list:
+	MOVL 32(R8)(R9*4), R10
+	MOVL 48(R8)(R9*4), R11
+	SHLQ $0x06, R10
+	ADDQ AX, R10
+	XORQ R13, R13
+	XORQ R12, R12
+
+lines:
+	XORL     R14, R14
+	VPSUBW   192(R10), Y0, Y1
+	VMOVDQU  224(R10), Y2
+	VPCMPUW  $0x02, Y2, Y1, K1
+	KORTESTW K1, K1
+	ADCL     R14, R14
+	VPSUBW   128(R10), Y0, Y1
+	VMOVDQU  160(R10), Y2
+	VPCMPUW  $0x02, Y2, Y1, K1
+	KORTESTW K1, K1
+	ADCL     R14, R14
+	VPSUBW   64(R10), Y0, Y1
+	VMOVDQU  96(R10), Y2
+	VPCMPUW  $0x02, Y2, Y1, K1
+	KORTESTW K1, K1
+	ADCL     R14, R14
+	VPSUBW   (R10), Y0, Y1
+	VMOVDQU  32(R10), Y2
+	VPCMPUW  $0x02, Y2, Y1, K1
+	KORTESTW K1, K1
+	ADCL     R14, R14
+	SHLXQ    R12, R14, R14
+	ORQ      R14, R13
+	ADDQ     $0x00000100, R10
+	ADDQ     $0x04, R12
+	CMPQ     R12, R11
+	JLT      lines
+	BZHIQ    R11, R13, R13
+	MOVQ     R13, 64(R8)(R9*8)
+	XORL     R12, R12
+	MOVL     32(R8)(R9*4), R10
+	TZCNTQ   R13, R14
+	LEAL     1(R10)(R14*1), R10
+	TESTQ    R13, R13
+	CMOVQNE  R10, R12
+	MOVL     (CX)(R12*4), R10
+	SHLQ     $0x02, R10
+	ORQ      R9, R10
+	MOVQ     R10, 96(R8)(R9*8)
+	INCQ     R9
+	CMPQ     R9, DI
+	JLT      list
+	INCQ     BX
+	DECQ     SI
+	JNE      packet
+	VZEROUPPER
+	RET
+
+// func matchLinesAVX2(lines *uint16, items *uint32, lanes *uint16, now *uint8, n uint64, lists uint64)
+// Requires: AVX, AVX2, BMI, BMI2, CMOV, MMX+
+TEXT ·matchLinesAVX2(SB), NOSPLIT, $0-48
+	MOVQ lines+0(FP), AX
+	MOVQ items+8(FP), CX
+	MOVQ lanes+16(FP), DX
+	MOVQ now+24(FP), BX
+	MOVQ n+32(FP), SI
+	MOVQ lists+40(FP), DI
+
+packet:
+	MOVBQZX    (BX), R8
+	SHLQ       $0x07, R8
+	ADDQ       DX, R8
+	VMOVDQU    (R8), Y0
+	CMPQ       SI, $0x06
+	JLE        near
+	MOVBQZX    6(BX), R9
+	SHLQ       $0x07, R9
+	ADDQ       DX, R9
+	MOVL       32(R9), R10
+	SHLQ       $0x06, R10
+	PREFETCHT0 (AX)(R10*1)
+	PREFETCHT0 64(AX)(R10*1)
+	MOVL       36(R9), R10
+	SHLQ       $0x06, R10
+	PREFETCHT0 (AX)(R10*1)
+	PREFETCHT0 64(AX)(R10*1)
+
+near:
+	XORQ R9, R9
+
+list:
+	MOVL 32(R8)(R9*4), R10
+	MOVL 48(R8)(R9*4), R11
+	SHLQ $0x06, R10
+	ADDQ AX, R10
+	XORQ R13, R13
+	XORQ R12, R12
+
+lines:
+	XORL      R14, R14
+	VPSUBW    192(R10), Y0, Y1
+	VMOVDQU   224(R10), Y2
+	VPMINUW   Y2, Y1, Y2
+	VPCMPEQW  Y2, Y1, Y2
+	VPMOVMSKB Y2, R15
+	ADDL      $0x01, R15
+	ADCL      R14, R14
+	VPSUBW    128(R10), Y0, Y1
+	VMOVDQU   160(R10), Y2
+	VPMINUW   Y2, Y1, Y2
+	VPCMPEQW  Y2, Y1, Y2
+	VPMOVMSKB Y2, R15
+	ADDL      $0x01, R15
+	ADCL      R14, R14
+	VPSUBW    64(R10), Y0, Y1
+	VMOVDQU   96(R10), Y2
+	VPMINUW   Y2, Y1, Y2
+	VPCMPEQW  Y2, Y1, Y2
+	VPMOVMSKB Y2, R15
+	ADDL      $0x01, R15
+	ADCL      R14, R14
+	VPSUBW    (R10), Y0, Y1
+	VMOVDQU   32(R10), Y2
+	VPMINUW   Y2, Y1, Y2
+	VPCMPEQW  Y2, Y1, Y2
+	VPMOVMSKB Y2, R15
+	ADDL      $0x01, R15
+	ADCL      R14, R14
+	SHLXQ     R12, R14, R14
+	ORQ       R14, R13
+	ADDQ      $0x00000100, R10
+	ADDQ      $0x04, R12
+	CMPQ      R12, R11
+	JLT       lines
+	BZHIQ     R11, R13, R13
+	MOVQ      R13, 64(R8)(R9*8)
+	XORL      R12, R12
+	MOVL      32(R8)(R9*4), R10
+	TZCNTQ    R13, R14
+	LEAL      1(R10)(R14*1), R10
+	TESTQ     R13, R13
+	CMOVQNE   R10, R12
+	MOVL      (CX)(R12*4), R10
+	SHLQ      $0x02, R10
+	ORQ       R9, R10
+	MOVQ      R10, 96(R8)(R9*8)
+	INCQ      R9
+	CMPQ      R9, DI
+	JLT       list
+	INCQ      BX
+	DECQ      SI
+	JNE       packet
+	VZEROUPPER
+	RET
+
+// func ranksAVX512(column *uint32, n uint64, bounds *uint32, root *uint32, steps *uint32)
+// Requires: AVX, AVX512F
+TEXT ·ranksAVX512(SB), NOSPLIT, $0-40
+	MOVQ         column+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         bounds+16(FP), DX
+	MOVQ         root+24(FP), BX
+	MOVQ         steps+32(FP), SI
+	VPBROADCASTD (SI), Z0
+	VPBROADCASTD 4(SI), Z1
+	VPBROADCASTD 8(SI), Z2
+	VMOVD        12(SI), X7
+
+some:
+	VMOVDQU64  (AX), Z4
+	VPMAXUD    Z0, Z4, Z5
+	VPSUBD     Z0, Z5, Z5
+	VPSRLD     X7, Z5, Z3
+	VPMINUD    Z1, Z3, Z3
+	KXNORW     K1, K1, K1
+	VPGATHERDD (BX)(Z3*4), K1, Z5
+	LEAQ       16(SI), DI
+
+half:
+	VPBROADCASTD (DI), Z3
+	VPADDD       Z3, Z5, Z3
+	KXNORW       K2, K2, K2
+	VPGATHERDD   (DX)(Z3*4), K2, Z6
+	VPCMPUD      $0x05, Z6, Z4, K3
+	VMOVDQA32    Z3, K3, Z5
+	ADDQ         $0x04, DI
+	CMPL         (DI), $0x00
+	JNE          half
+	VPMINUD      Z2, Z5, Z5
+	VMOVDQU64    Z5, (AX)
+	ADDQ         $0x40, AX
+	SUBQ         $0x10, CX
+	JG           some
+	VZEROUPPER
+	RET
+
+// func ranksAVX2(column *uint32, n uint64, bounds *uint32, root *uint32, steps *uint32)
+// Requires: AVX, AVX2
+TEXT ·ranksAVX2(SB), NOSPLIT, $0-40
+	MOVQ         column+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         bounds+16(FP), DX
+	MOVQ         root+24(FP), BX
+	MOVQ         steps+32(FP), SI
+	VPBROADCASTD (SI), Y0
+	VPBROADCASTD 4(SI), Y1
+	VPBROADCASTD 8(SI), Y2
+	VMOVD        12(SI), X7
+
+some:
+	VMOVDQU    (AX), Y4
+	VPMAXUD    Y0, Y4, Y5
+	VPSUBD     Y0, Y5, Y5
+	VPSRLD     X7, Y5, Y3
+	VPMINUD    Y1, Y3, Y3
+	VPCMPEQD   Y8, Y8, Y8
+	VPGATHERDD Y8, (BX)(Y3*4), Y5
+	LEAQ       16(SI), DI
+
+half:
+	VPBROADCASTD (DI), Y3
+	VPADDD       Y3, Y5, Y3
+	VPCMPEQD     Y8, Y8, Y8
+	VPGATHERDD   Y8, (DX)(Y3*4), Y6
+	VPMAXUD      Y6, Y4, Y6
+	VPCMPEQD     Y6, Y4, Y6
+	VPBLENDVB    Y6, Y3, Y5, Y5
+	ADDQ         $0x04, DI
+	CMPL         (DI), $0x00
+	JNE          half
+	VPMINUD      Y2, Y5, Y5
+	VMOVDQU      Y5, (AX)
+	ADDQ         $0x20, AX
+	SUBQ         $0x08, CX
+	JG           some
+	VZEROUPPER
+	RET
+
+// func fewRanksAVX512(column *uint32, n uint64, bounds *uint32, last *uint32)
+// Requires: AVX, AVX512F
+TEXT ·fewRanksAVX512(SB), NOSPLIT, $0-32
+	MOVQ         column+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         bounds+16(FP), DX
+	MOVQ         last+24(FP), BX
+	VMOVDQU32    (DX), Z0
+	VMOVDQU32    64(DX), Z1
+	VPBROADCASTD (BX), Z2
+	MOVL         $0x00000010, DX
+	VPBROADCASTD DX, Z3
+	MOVL         $0x00000008, DX
+	VPBROADCASTD DX, Z4
+	MOVL         $0x00000004, DX
+	VPBROADCASTD DX, Z5
+	MOVL         $0x00000002, DX
+	VPBROADCASTD DX, Z6
+	MOVL         $0x00000001, DX
+	VPBROADCASTD DX, Z7
+
+some:
+	VMOVDQU32 (AX), Z8
+	VPXORD    Z9, Z9, Z9
+	VPADDD    Z3, Z9, Z10
+	VMOVDQA32 Z10, Z11
+	VPERMI2D  Z1, Z0, Z11
+	VPCMPUD   $0x05, Z11, Z8, K1
+	VMOVDQA32 Z10, K1, Z9
+	VPADDD    Z4, Z9, Z10
+	VMOVDQA32 Z10, Z11
+	VPERMI2D  Z1, Z0, Z11
+	VPCMPUD   $0x05, Z11, Z8, K1
+	VMOVDQA32 Z10, K1, Z9
+	VPADDD    Z5, Z9, Z10
+	VMOVDQA32 Z10, Z11
+	VPERMI2D  Z1, Z0, Z11
+	VPCMPUD   $0x05, Z11, Z8, K1
+	VMOVDQA32 Z10, K1, Z9
+	VPADDD    Z6, Z9, Z10
+	VMOVDQA32 Z10, Z11
+	VPERMI2D  Z1, Z0, Z11
+	VPCMPUD   $0x05, Z11, Z8, K1
+	VMOVDQA32 Z10, K1, Z9
+	VPADDD    Z7, Z9, Z10
+	VMOVDQA32 Z10, Z11
+	VPERMI2D  Z1, Z0, Z11
+	VPCMPUD   $0x05, Z11, Z8, K1
+	VMOVDQA32 Z10, K1, Z9
+	VPMINUD   Z2, Z9, Z9
+	VMOVDQU32 Z9, (AX)
+	ADDQ      $0x40, AX
+	SUBQ      $0x10, CX
+	JG        some
+	VZEROUPPER
+	RET

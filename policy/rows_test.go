@@ -9,6 +9,24 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
+// widths are the instruction sets that there are here, and plain Go.
+func widths() []string {
+	switch vectors {
+	case "avx512":
+		return []string{"avx512", "avx2", "none"}
+	case "avx2":
+		return []string{"avx2", "none"}
+	}
+	return []string{"none"}
+}
+
+// setVectors has matchers that are made from now on use an instruction set, until the test ends.
+func setVectors(t *testing.T, width string) {
+	was := vectors
+	vectors = width
+	t.Cleanup(func() { vectors = was })
+}
+
 // TestScans holds both vector forms to plain code.
 func TestScans(t *testing.T) {
 	seed := rand.Uint64()

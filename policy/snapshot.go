@@ -9,6 +9,9 @@ import (
 
 // Snapshot is everything a worker reads to decide. It comes from Compile, is immutable once published, and any
 // number of goroutines may read it; Generation alone is for the publisher to set before that.
+//
+// Its tables may change while workers decide (fib.Table.Share). Then whoever else asks it for a decision, by Evaluate or
+// Explain, or for routes, must keep the tables' writer out, or say like a worker when it has left what it read.
 type Snapshot struct {
 	Generation  uint64 // 0 until published; higher is newer
 	Ports       []Port // logical ports, by the index that Key.Ingress and Verdict.Port hold
@@ -23,6 +26,8 @@ type Snapshot struct {
 	addresses map[netip.Addr]uint16 // the router's own, of both families, with their port
 	portIndex map[string]uint16     // by name, for packets that people describe
 	seed      uint64                // of the flow hash
+
+	tableIndex map[string]uint16 // by name
 
 	hashPolicy   HashPolicy
 	checksSource bool // a port has a reverse-path check
@@ -193,5 +198,5 @@ func (s *Snapshot) TableName(i uint16) string {
 	return ""
 }
 
-// Routes returns the routes of table i, which must not be written to.
+// Routes returns the routes of table i, which are their writer's to change.
 func (s *Snapshot) Routes(i uint16) *fib.Table { return s.tables[i].routes }

@@ -63,7 +63,12 @@ func (t *Stages) DecideUpTo(last Stage, keys []packet.Key, verdicts []Verdict, t
 	case last >= StageConclude:
 		s.Decide(keys, verdicts, tally)
 	case s.arrays || s.matches:
-		s.decide(keys, verdicts[:len(keys)], tally, last)
+		var room batch
+		b := &room
+		if tally != nil {
+			b = &tally.room
+		}
+		s.decide(b, keys, verdicts[:len(keys)], tally, last)
 	default:
 		for i := range keys {
 			s.evaluateUpTo(last, &keys[i], &verdicts[i], tally)

@@ -12,10 +12,10 @@ import (
 //
 // A neighbour that does not answer does not make a route fall. Among several the others are used (fib.Route.Hop), and of one
 // alone the sender is told that the host is unreachable, as in Linux.
-func (s *Snapshot) standing(tab *table, r *fib.Route, ok bool, addr netip.Addr, tos uint8, t *Trace) (*fib.Route, bool) {
+func (s *Snapshot) standing(tab *table, tree *fib.Tree, r *fib.Route, ok bool, addr netip.Addr, tos uint8, t *Trace) (*fib.Route, bool) {
 	for ok && r.Action == fib.Unicast && !s.Adjacencies.Stands(r) {
 		t.fallen(s, tab, r)
-		r, ok = tab.routes.After(r, addr, tos)
+		r, ok = tree.After(r, addr, tos)
 	}
 	return r, ok
 }

@@ -22,6 +22,7 @@ func (h *Hits) add(o *Hits) {
 type Tally struct {
 	Now  int64 // of the packets being decided, in ns on any clock; the owner sets it
 	hits []Hits
+	room batch // for Decide to work in: 20 KB that are the goroutine's own too, and need not be cleared for every batch
 }
 
 // cells says where the hits of each kind of item begin in a Tally of the snapshot.

@@ -22,6 +22,13 @@ const captureUsage = "capture [port=NAME,…] [direction=in|out|both] [dropped] 
 // captureCommands write what workers see to the client, as pcapng.
 func captureCommands(router *appliance.Router) *mgmt.Command {
 	return &mgmt.Command{Name: "capture", Help: "packets as pcapng", Arguments: strings.TrimPrefix(captureUsage, "capture "), Role: mgmt.Operator, Binary: true,
+		Complete: func([]string) []mgmt.Candidate {
+			return []mgmt.Candidate{
+				{Text: "port=", Help: "only what comes in or goes out by it"}, {Text: "direction=", Help: "in, out or both"},
+				{Text: "dropped", Help: "only what is dropped"}, {Text: "count=", Help: "end after so many packets"},
+				{Text: "snaplen=", Help: "bytes that are kept of each"}, {Text: "duration=", Help: "end after so long, as 10s"},
+			}
+		},
 		Stream: func(ctx context.Context, r *mgmt.Request, w io.Writer) (any, error) {
 			o, duration, err := captureOptions(r.Args)
 			if err != nil {

@@ -87,11 +87,11 @@ func (e *end) does(path string, args ...string) string {
 }
 
 var (
-	times  = regexp.MustCompile(`[0-9]+\.?[0-9]* ?ms`)
-	loss   = regexp.MustCompile(`(\|-- \S+)\s+([0-9.]+)%\s+([0-9]+)\s.*`) // mtr: keeps the host, its loss and the number of probes
-	report = regexp.MustCompile(`^(Start:|HOST:).*`)
-	spaces = regexp.MustCompile(` +`)
-	rtt    = regexp.MustCompile(`^rtt .*`)
+	times   = regexp.MustCompile(`[0-9]+\.?[0-9]* ?ms`)
+	loss    = regexp.MustCompile(`(\|-- \S+)\s+([0-9.]+)%\s+([0-9]+)\s.*`) // mtr: keeps the host, its loss and the number of probes
+	mtrHead = regexp.MustCompile(`^(Start:|HOST:).*`)
+	spaces  = regexp.MustCompile(` +`)
+	rtt     = regexp.MustCompile(`^rtt .*`)
 )
 
 // timeless leaves out of a program's output what differs from run to run, so that two can be compared.
@@ -99,7 +99,7 @@ func timeless(output string) string {
 	var lines []string
 	for line := range strings.Lines(output) {
 		line = strings.TrimRight(line, " \n")
-		line = report.ReplaceAllString(rtt.ReplaceAllString(loss.ReplaceAllString(line, "$1 $2% of $3"), "rtt"), "$1")
+		line = mtrHead.ReplaceAllString(rtt.ReplaceAllString(loss.ReplaceAllString(line, "$1 $2% of $3"), "rtt"), "$1")
 		line = regexp.MustCompile(`, time `).ReplaceAllString(line, ", ")      // of ping's last line
 		line = spaces.ReplaceAllString(times.ReplaceAllString(line, "T"), " ") // columns are as wide as the times
 		lines = append(lines, strings.TrimRight(line, " "))

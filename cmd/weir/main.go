@@ -34,6 +34,7 @@ type commands struct {
 	Show     showCommand     `cmd:"" help:"Look at the running router: counters, drops, ports, queues, neighbors, workers, rules, marks, tables, routes, commits, configuration, sessions."`
 	Monitor  monitorCommand  `cmd:"" help:"Watch rates of ports, drops and workers."`
 	Capture  captureCommand  `cmd:"" help:"Capture packets as pcapng, dropped ones with the reason."`
+	Routes   routesCommand   `cmd:"" help:"Change routes of the running router beside those of its configuration."`
 	Reload   reloadCommand   `cmd:"" help:"Make the running router read its configuration again, and tell what came of it."`
 	Commit   commitCommand   `cmd:"" help:"Put a configuration in force, and on the disk."`
 	Confirm  confirmCommand  `cmd:"" help:"Keep the commit that waits for its confirmation."`

@@ -31,6 +31,7 @@ func controlCommands(engine *mgmt.Engine, router *appliance.Router, shell *ssh.S
 		explainCommands(router),
 		monitorCommands(router, log),
 		captureCommands(router),
+		routesCommands(router),
 	}, engine.Commands())
 }
 

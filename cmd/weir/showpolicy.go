@@ -178,19 +178,22 @@ func routesText(routes []appliance.RouteState) string {
 	if len(routes) == 0 {
 		return "no routes\n"
 	}
-	counted := routes[0].Hits != nil // all of a table are, or none
+	counted := slices.ContainsFunc(routes, func(r appliance.RouteState) bool { return r.Hits != nil })
 	return table(func(row func(...any)) {
 		if !counted {
-			row("PREFIX", "ROUTE")
+			row("PREFIX", "ORIGIN", "ROUTE")
 		} else {
-			row("PREFIX", "PACKETS", "BYTES", "LAST HIT", "ROUTE")
+			row("PREFIX", "PACKETS", "BYTES", "LAST HIT", "ORIGIN", "ROUTE")
 		}
 		for _, r := range routes {
-			if !counted {
-				row(r.Prefix, r.Text)
-				continue
+			switch {
+			case !counted:
+				row(r.Prefix, r.Origin, r.Text)
+			case r.Hits == nil:
+				row(r.Prefix, "-", "-", "-", r.Origin, r.Text)
+			default:
+				row(r.Prefix, r.Hits.Packets, r.Hits.Bytes, lastHit(*r.Hits), r.Origin, r.Text)
 			}
-			row(r.Prefix, r.Hits.Packets, r.Hits.Bytes, lastHit(*r.Hits), r.Text)
 		}
 	})
 }

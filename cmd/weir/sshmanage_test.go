@@ -69,7 +69,7 @@ func TestManagedBySSH(t *testing.T) {
 	if out, errs, status := managed(t, from, dir, router, nil, fmt.Sprintf("explain iif=em0 src=%s dst=%s | match ^FORWARD", from.addr4(), to.addr4())); status != 0 || !strings.HasPrefix(out, "FORWARD") {
 		t.Errorf("explain: status %d: %s%s", status, out, errs)
 	}
-	if out, errs, status := managed(t, from, dir, router, nil, "monitor interval=100ms count=2 | match 'port em0'"); status != 0 || strings.Count(out, "\n") != 2 {
+	if out, errs, status := managed(t, from, dir, router, nil, "monitor traffic interval=100ms count=2 | match 'port em0'"); status != 0 || strings.Count(out, "\n") != 2 {
 		t.Errorf("monitor: status %d: %s%s", status, out, errs)
 	}
 	eventually(t, "no session is left", func() (bool, any) {

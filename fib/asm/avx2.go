@@ -6,89 +6,88 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// avx2 has masks in vectors: the highest bit of a lane selects it.
-type avx2 struct{}
+// Vectors are of 32-bit lanes. A mask is a vector too: the highest bit of a lane selects it.
+const lanes = 8
 
-func (avx2) lanes() int             { return 8 }
-func (avx2) vector() reg.VecVirtual { return YMM() }
+// zeros is what a gather begins with: it keeps the lanes that its mask leaves alone, and would wait for whatever the register
+// held.
+func zeros() reg.VecVirtual {
+	v := YMM()
+	VPXOR(v, v, v)
+	return v
+}
 
-func (avx2) broadcast(value reg.GPVirtual) reg.VecVirtual {
+func ones() reg.VecVirtual {
+	v := YMM()
+	VPCMPEQD(v, v, v)
+	return v
+}
+
+func copied(v reg.VecVirtual) reg.VecVirtual {
+	r := YMM()
+	VMOVDQA(v, r)
+	return r
+}
+
+func constant(value uint32) reg.VecVirtual {
+	r := GP32()
+	MOVL(U32(value), r)
+	return broadcast(r)
+}
+
+func broadcast(value reg.GPVirtual) reg.VecVirtual {
 	x, v := XMM(), YMM()
 	VMOVD(value, x)
 	VPBROADCASTD(x, v)
 	return v
 }
 
-func (avx2) load(m Mem) reg.VecVirtual {
+func load(m Mem) reg.VecVirtual {
 	v := YMM()
 	VMOVDQU(m, v)
 	return v
 }
 
-func (avx2) store(v reg.VecVirtual, m Mem) { VMOVDQU(v, m) }
+func store(v reg.VecVirtual, m Mem) { VMOVDQU(v, m) }
 
-func (avx2) shiftRight(v reg.VecVirtual, n uint64) reg.VecVirtual {
+func shiftRight(v reg.VecVirtual, n uint64) reg.VecVirtual {
 	r := YMM()
 	VPSRLD(Imm(n), v, r)
 	return r
 }
 
-func (avx2) shiftLeft(v reg.VecVirtual, n uint64) reg.VecVirtual {
+func shiftLeft(v reg.VecVirtual, n uint64) reg.VecVirtual {
 	r := YMM()
 	VPSLLD(Imm(n), v, r)
 	return r
 }
 
-func (avx2) and(a, b reg.VecVirtual) reg.VecVirtual {
+func and(a, b reg.VecVirtual) reg.VecVirtual {
 	r := YMM()
 	VPAND(a, b, r)
 	return r
 }
 
-func (avx2) or(a, b reg.VecVirtual) reg.VecVirtual {
+func or(a, b reg.VecVirtual) reg.VecVirtual {
 	r := YMM()
 	VPOR(a, b, r)
 	return r
 }
 
-func (avx2) all() any {
-	v := YMM()
-	VPCMPEQD(v, v, v)
-	return v
-}
-
-func (avx2) set(v, bit reg.VecVirtual) any {
-	r := YMM()
-	VPAND(v, bit, r)
-	VPCMPEQD(r, bit, r)
-	return r
-}
-
-func (avx2) zero(v reg.VecVirtual) any {
-	r := YMM()
-	VPXOR(r, r, r)
+func isZero(v reg.VecVirtual) reg.VecVirtual {
+	r := zeros()
 	VPCMPEQD(r, v, r)
 	return r
 }
 
-// gather clears the mask, which is not used any more.
-func (avx2) gather(base reg.Register, index reg.VecVirtual, scale uint8, lanes any, into reg.VecVirtual) {
-	VPGATHERDD(lanes.(reg.VecVirtual), Mem{Base: base, Index: index, Scale: scale}, into)
-}
+// gather loads the lanes of a mask, which it clears.
+func gather(m Mem, mask, into reg.VecVirtual) { VPGATHERDD(mask, m, into) }
 
-func (avx2) merge(lanes any, from, into reg.VecVirtual) {
-	VPBLENDVB(lanes.(reg.VecVirtual), from, into, into)
-}
+func merge(mask, from, into reg.VecVirtual) { VPBLENDVB(mask, from, into, into) }
 
-func (avx2) jumpIfNone(lanes any, label string) {
+// highest has a bit for each lane, its highest.
+func highest(v reg.VecVirtual) reg.GPVirtual {
 	r := GP32()
-	VPMOVMSKB(lanes.(reg.VecVirtual), r)
-	TESTL(r, r)
-	JEQ(LabelRef(label))
-}
-
-func (avx2) andNot(lanes, but any) any {
-	r := YMM()
-	VPANDN(lanes.(reg.VecVirtual), but.(reg.VecVirtual), r)
+	VMOVMSKPS(v, r)
 	return r
 }

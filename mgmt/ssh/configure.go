@@ -41,9 +41,7 @@ type configuration struct {
 }
 
 // configure enters the mode.
-func (sh *shell) configure(args []string) (status int) {
-	start := time.Now()
-	defer func() { sh.s.log("shell", "configure "+strings.Join(args, " "), status, time.Since(start)) }()
+func (sh *shell) configure(args []string) int {
 	exclusive := slices.Equal(args, []string{"exclusive"})
 	if len(args) > 0 && !exclusive && !slices.Equal(args, []string{"private"}) {
 		return sh.invalid("configure [exclusive]")
@@ -63,7 +61,7 @@ func (sh *shell) configure(args []string) (status int) {
 		}
 		m.release = release
 	}
-	m.state.by, m.state.since, m.state.exclusive = by, start, exclusive
+	m.state.by, m.state.since, m.state.exclusive = by, time.Now(), exclusive
 	all := &sh.s.c.server.configuring
 	others, err := all.add(m)
 	if err != nil {
@@ -120,9 +118,13 @@ func (m *configuration) left() {
 	if m.forgotten || !m.modified() {
 		return
 	}
-	err := s.c.server.unfinished.keep(s.c.user, candidate{text: m.candidate.Text(), changed: time.Now(), base: m.base})
+	err := s.c.serving.ctx.Err()
+	if err == nil {
+		err = s.c.server.unfinished.keep(s.c.user, candidate{text: m.candidate.Text(), changed: time.Now(), base: m.base})
+	}
 	if err != nil {
 		s.c.server.audit.Warn("changes of a session are lost", s.c.fields(zap.Int("session", s.number), zap.Error(err))...)
+		m.sh.print("Your changes are lost\n")
 		return
 	}
 	s.c.server.audit.Info("changes of a session are kept", s.c.fields(zap.Int("session", s.number))...)
@@ -155,7 +157,7 @@ func (m *configuration) describe(line string) string {
 }
 
 // execute carries out a command of the mode.
-func (m *configuration) execute(ctx context.Context, sh *shell, line string) (status int) {
+func (m *configuration) execute(ctx context.Context, sh *shell, line string) int {
 	words := strings.Fields(line)
 	for _, w := range shellWords {
 		if w.words[0] == "set" && hasPrefix(words, w.words) {
@@ -163,10 +165,9 @@ func (m *configuration) execute(ctx context.Context, sh *shell, line string) (st
 		}
 	}
 	if rest, ok := strings.CutPrefix(line, runPrefix); ok {
-		return sh.s.command(ctx, "shell", rest, strings.NewReader(""), sh.out, sh.errors)
+		return sh.s.command(ctx, rest, strings.NewReader(""), sh.out, sh.errors)
 	}
-	start, role := time.Now(), sh.s.c.role()
-	defer func() { sh.s.log("configure", line, status, time.Since(start)) }()
+	role := sh.s.c.role()
 	if role < mgmt.Admin {
 		sh.fail("permission denied: you are no longer an administrator\n")
 		return mgmt.StatusRefused

@@ -163,7 +163,7 @@ func TestConfigure(t *testing.T) {
 	s.await("edge1\r\n" + prompt)
 	s.typed("exit\r")
 	s.wait()
-	if got := r.audited("command", map[string]any{"way": "configure", "command": "set rules gold lookup y"}); got["user"] != "admin" {
+	if got := r.audited("command", map[string]any{"way": "shell", "command": "set rules gold lookup y"}); got["user"] != "admin" {
 		t.Errorf("%v", got)
 	}
 }

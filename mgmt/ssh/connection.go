@@ -39,7 +39,7 @@ type connection struct {
 const vyosSuffix = "+vyos"
 
 func newConnection(s *Server, serving *serving, conn *ssh.ServerConn, user, key string) *connection {
-	ctx, cancel := context.WithCancel(serving.ctx)
+	ctx, cancel := context.WithCancel(context.Background()) // the end of the server is told first: see end
 	c := &connection{
 		server: s, serving: serving, conn: conn, number: s.next.Add(1), user: user, key: key, vyos: strings.HasSuffix(conn.User(), vyosSuffix), since: time.Now(),
 		ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{},
@@ -93,8 +93,8 @@ func (c *connection) open(open ssh.NewChannel) {
 	c.mu.Lock()
 	full := len(c.sessions) >= c.server.limits.Sessions
 	c.mu.Unlock()
-	if full {
-		open.Reject(ssh.ResourceShortage, "too many sessions on this connection")
+	if full || c.server.sessionsOf(c.user) >= c.server.limits.AllSessions {
+		open.Reject(ssh.ResourceShortage, "too many sessions")
 		return
 	}
 	channel, requests, err := open.Accept()

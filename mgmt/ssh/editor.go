@@ -83,7 +83,7 @@ func (sh *shell) complete(line string) string {
 		}
 	}
 	switch {
-	case len(list) == 1 && !list[0].Placeholder():
+	case len(list) == 1 && !list[0].Placeholder() && !strings.HasSuffix(common, "="): // else a value follows
 		return strings.TrimSuffix(line, word) + mgmt.Quote(common) + " "
 	case len(common) > len(word):
 		return line + common[len(word):]

@@ -30,7 +30,9 @@ func (s *session) exec(line string) (status int) {
 		out = mgmt.NewEscaper(returns{s.out})
 		errors = out // as a terminal shows them
 	}
-	s.run(line, func(ctx context.Context) { status = s.command(ctx, "exec", line, input, out, errors) })
+	start := time.Now()
+	s.run(line, func(ctx context.Context) { status = s.command(ctx, line, input, out, errors) })
+	s.log("exec", line, status, time.Since(start))
 	return status
 }
 
@@ -48,9 +50,8 @@ func (s *session) watchKeys() {
 	}
 }
 
-// command runs a line of the tree until it ends or ctx does, and logs it.
-func (s *session) command(ctx context.Context, way, line string, input io.Reader, out, errors io.Writer) (status int) {
-	start := time.Now()
+// command runs a line of the tree until it ends or ctx does.
+func (s *session) command(ctx context.Context, line string, input io.Reader, out, errors io.Writer) (status int) {
 	role := s.c.role()
 	invocation, output, status := s.c.serving.root.Invoke(line, role)
 	candidate := &orCandidate{Reader: input, all: &s.c.server.candidates, user: s.c.user}
@@ -64,12 +65,18 @@ func (s *session) command(ctx context.Context, way, line string, input io.Reader
 		if invocation.Command.Candidate {
 			input = candidate
 		}
+		if invocation.Command.Stream == nil {
+			release := s.c.server.turn(ctx, s.c.user)
+			if release == nil {
+				return mgmt.StatusRefused
+			}
+			defer release()
+		}
 		output, status = invocation.Run(ctx, mgmt.Request{Stdin: input, By: s.c.author(), Role: role, Width: s.width()}, out)
 	}
 	if status == mgmt.StatusOK && invocation != nil && invocation.Command.Name == "commit" {
 		candidate.committed()
 	}
-	s.log(way, line, status, time.Since(start))
 	if status != mgmt.StatusOK || invocation != nil && invocation.Command.Binary {
 		out = errors
 	}

@@ -12,7 +12,9 @@ type Limits struct {
 
 	Connections int           // authenticated
 	PerUser     int           // of them, of one user: so that nobody keeps the others out
-	Sessions    int           // of a connection, at a time
+	Sessions    int           // of a connection, at a time: each may have 2 MiB of what its client sends in memory
+	AllSessions int           // of a user, on all his connections
+	Commands    int           // of a user, at a time, whose output is in memory until he has taken it; more wait for their turn
 	Idle        time.Duration // without a command or a key pressed
 	KeepAlive   time.Duration // between questions whether the client is there
 	Missed      int           // unanswered ones that end the connection
@@ -22,7 +24,7 @@ type Limits struct {
 // DefaultLimits are those of the router.
 var DefaultLimits = Limits{
 	Handshake: 20 * time.Second, Waiting: 64, WaitingPerSource: 16, Rate: 20, Burst: 100, Tries: 6,
-	Connections: 256, PerUser: 64, Sessions: 10, Idle: time.Hour, KeepAlive: 30 * time.Second, Missed: 3, Take: time.Minute,
+	Connections: 256, PerUser: 64, Sessions: 10, AllSessions: 64, Commands: 8, Idle: time.Hour, KeepAlive: 30 * time.Second, Missed: 3, Take: time.Minute,
 }
 
 const (

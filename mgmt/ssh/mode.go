@@ -105,7 +105,7 @@ func (o operational) execute(ctx context.Context, sh *shell, line string) int {
 			return w.run(sh, words[len(w.words):])
 		}
 	}
-	return sh.s.command(ctx, "shell", line, strings.NewReader(""), sh.out, sh.errors)
+	return sh.s.command(ctx, line, strings.NewReader(""), sh.out, sh.errors)
 }
 
 func (sh *shell) leave([]string) int {

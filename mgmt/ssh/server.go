@@ -37,6 +37,7 @@ type Server struct {
 	prepared    *access
 	serving     *serving // nil before Serve, and after its end
 	connections map[*connection]struct{}
+	turns       map[string]chan struct{} // by user: a token for each command that runs
 
 	candidates  candidates // that users have sent
 	unfinished  candidates // that sessions left which ended with changes
@@ -62,7 +63,7 @@ type serving struct {
 func New(hostKeyPath string, limits Limits, log *zap.Logger) *Server {
 	s := &Server{
 		hostKeyPath: hostKeyPath, limits: limits, log: log, audit: log.Named("audit"), admission: newAdmission(limits),
-		connections: map[*connection]struct{}{},
+		connections: map[*connection]struct{}{}, turns: map[string]chan struct{}{},
 	}
 	s.access.Store(&access{})
 	return s
@@ -251,6 +252,37 @@ func (s *Server) remove(c *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.connections, c)
+}
+
+// sessionsOf counts the sessions of a user.
+func (s *Server) sessionsOf(user string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.connections {
+		if c.user == user {
+			c.mu.Lock()
+			n += len(c.sessions)
+			c.mu.Unlock()
+		}
+	}
+	return n
+}
+
+// turn waits until a user may run one more command. Without a release, ctx has ended.
+func (s *Server) turn(ctx context.Context, user string) (release func()) {
+	s.mu.Lock()
+	turns := s.turns[user]
+	if turns == nil {
+		turns = make(chan struct{}, s.limits.Commands)
+		s.turns[user] = turns
+	}
+	s.mu.Unlock()
+	select {
+	case turns <- struct{}{}:
+		return func() { <-turns }
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // tellRefused logs how many connections were not let in, once a minute at most.

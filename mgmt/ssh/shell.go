@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -75,7 +76,9 @@ func (s *session) shell() (status int) {
 }
 
 func (sh *shell) execute(line string) (status int) {
+	start := time.Now()
 	sh.s.run(line, func(ctx context.Context) { status = sh.mode().execute(ctx, sh, line) })
+	sh.s.log("shell", line, status, time.Since(start))
 	return status
 }
 

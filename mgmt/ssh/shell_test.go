@@ -19,6 +19,8 @@ func TestTerminal(t *testing.T) {
 	s.typed("echo a b\r")
 	s.await("echo a b\r\na,b\r\n" + prompt)
 
+	r.audited("command", map[string]any{"way": "shell", "command": "echo a b"})
+
 	// Tab completes what there is one way to, and lists the ways otherwise.
 	s.typed("cha\tl\t\r")
 	s.await("change look \r\nseen\r\n" + prompt)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/perf"
+	"weir/perf/environment"
 )
 
 // Spread is a figure of every round: the median is what is said, minimum and maximum are how much it is worth.
@@ -59,7 +59,7 @@ func (p *Page) Table(titles ...string) {
 
 // Conditions are what the figures were measured under. rows are pairs.
 func (p *Page) Conditions(command string, rows ...[2]string) {
-	m := perf.ThisMachine()
+	m := environment.ThisMachine()
 	p.Line("\n## Conditions")
 	p.Table("what", "value")
 	for _, row := range append([][2]string{
@@ -68,7 +68,7 @@ func (p *Page) Conditions(command string, rows ...[2]string) {
 		{"weir", m.Commit + ", " + m.Go},
 		{"CPU", fmt.Sprintf("%s, %d cores", m.CPU, m.Cores)},
 		{"kernel", m.Kernel},
-		{"load average at the end", fmt.Sprintf("%.1f", perf.LoadAverage())},
+		{"load average at the end", fmt.Sprintf("%.1f", environment.LoadAverage())},
 	}, rows...) {
 		p.Row(row[:]...)
 	}

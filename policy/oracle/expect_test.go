@@ -88,7 +88,7 @@ func (c *decision) ways() (list []way) {
 
 // route is the one that a table has for the packet, but for those whose links are down.
 func (c *decision) route(table uint16) (*fib.Route, bool) {
-	routes := c.s.Routes(table)
+	routes := c.s.Routes(table).Tree()
 	r, ok := routes.Lookup(c.p.dst, c.p.tos)
 	for ok && r.Action == fib.Unicast && !c.s.Adjacencies.Stands(r) {
 		r, ok = routes.After(r, c.p.dst, c.p.tos)

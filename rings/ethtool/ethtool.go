@@ -18,6 +18,7 @@ import (
 
 // Commands and string sets of linux/ethtool.h.
 const (
+	ethtoolGSettings = 0x01
 	ethtoolGStrings  = 0x1b
 	ethtoolGSSetInfo = 0x37
 	ethtoolGFeatures = 0x3a
@@ -153,6 +154,25 @@ func Driver(device string) (string, error) {
 		return "", fmt.Errorf("read driver of %s: %w", device, err)
 	}
 	return unix.ByteSliceToString(info.Driver[:]), nil
+}
+
+// Speed is that of a device's link in bits per second; 0 where it has none, or the driver does not tell.
+func Speed(device string) (uint64, error) {
+	// struct ethtool_cmd: the lower and the upper half of Mbit/s are the first halves of its fourth and eighth word.
+	words := make([]uint32, 11)
+	words[0] = ethtoolGSettings
+	err := ioctl(device, words)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read speed of %s: %w", device, err)
+	}
+	speed := words[3]&0xffff | words[7]<<16
+	if speed == 1<<32-1 { // SPEED_UNKNOWN
+		return 0, nil
+	}
+	return uint64(speed) * 1e6, nil
 }
 
 // SetQueues makes a device have n queues that both receive and transmit (ethtool -L).

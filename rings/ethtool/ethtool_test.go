@@ -27,8 +27,14 @@ func TestDevice(t *testing.T) {
 		if driver, err := ethtool.Driver("eth0"); err != nil || driver != "veth" {
 			t.Errorf("driver %q, %v", driver, err)
 		}
+		if speed, err := ethtool.Speed("eth0"); err != nil || speed != 10e9 { // as veth has it
+			t.Errorf("speed %d, %v", speed, err)
+		}
 		if n, err := ethtool.Queues("eth0"); err != nil || n != 3 {
 			t.Errorf("%d queues, %v", n, err)
+		}
+		if _, err := ethtool.Speed("nothing"); err == nil {
+			t.Error("speed of a device that is not there")
 		}
 		if _, err := ethtool.Queues("nothing"); err == nil {
 			t.Error("queues of a device that is not there")

@@ -1,4 +1,5 @@
-package perf
+// Package environment says where a result was measured.
+package environment
 
 import (
 	"bytes"
@@ -18,7 +19,7 @@ type Machine struct {
 	Cores  int    // that the process may use
 	Memory int64  // bytes
 	Kernel string
-	Driver string // of the ports, and how their packets get in and out
+	Driver string `json:",omitempty"` // of the ports, and how their packets get in and out, where all have the same
 	Go     string
 	Commit string // of weir
 }
@@ -26,8 +27,7 @@ type Machine struct {
 // ThisMachine is the one that the program runs on.
 func ThisMachine() Machine {
 	m := Machine{
-		Cores: runtime.NumCPU(), Driver: "veth, XDP in the driver, AF_XDP in copy mode",
-		Go: runtime.Version(), Commit: commit(), CPU: cpuModel(),
+		Cores: runtime.NumCPU(), Go: runtime.Version(), Commit: commit(), CPU: cpuModel(),
 	}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {

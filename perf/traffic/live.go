@@ -1,0 +1,126 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Live is the sender that has the kernel run a BPF program over frames that it recycles. It uses one core, the one that its
+// port's Do runs on.
+type Live struct {
+	port    Port
+	plan    *Plan
+	objects sendObjects
+}
+
+// frames that the kernel runs the program over before it passes them on.
+const liveBatchMax = 64
+
+// NewLive makes one for a port.
+func NewLive(port Port, plan *Plan) (*Live, error) {
+	spec, err := loadSend()
+	if err != nil {
+		return nil, fmt.Errorf("load sender: %w", err)
+	}
+	spec.Maps["flows"].MaxEntries = uint32(len(plan.flows))
+	spec.Maps["numbers"].MaxEntries = uint32(len(plan.flows))
+	spec.Maps["slots"].MaxEntries = uint32(len(plan.slots))
+	l := &Live{port: port, plan: plan}
+	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
+		return nil, fmt.Errorf("load sender: %w", err)
+	}
+	if err := errors.Join(fillMap(l.objects.Flows, plan.flows), fillMap(l.objects.Slots, plan.slots)); err != nil {
+		return nil, errors.Join(fmt.Errorf("load sender: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// fillMap fills an array.
+func fillMap[T any](m *ebpf.Map, values []T) error {
+	const chunk = 1 << 14
+	keys := make([]uint32, 0, chunk)
+	for at := 0; at < len(values); at += chunk {
+		part := values[at:min(at+chunk, len(values))]
+		keys = keys[:0]
+		for i := range part {
+			keys = append(keys, uint32(at+i))
+		}
+		if _, err := m.BatchUpdate(keys, part, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Send is part of Sender.
+func (l *Live) Send(ctx context.Context, r *Run) (sent Sent, err error) {
+	if err := r.check(); err != nil {
+		return sent, err
+	}
+	set := sendSettings{
+		Ifindex: uint32(l.port.Index), Slots: uint32(len(l.plan.slots) - 1), SizeMax: uint32(l.plan.sizeMax), Phases: uint32(len(r.Phases)),
+		Burst: burstMax, Limit: r.limit(),
+	}
+	end, fastest := time.Duration(0), 0.0
+	for i, p := range r.Phases {
+		end += p.Duration
+		set.Phase[i].End, set.Phase[i].Interval = uint64(r.end(i, end)), p.interval()
+		if fastest = max(fastest, p.Rate); p.Rate == 0 {
+			fastest = unpacedMax
+		}
+	}
+	// A batch is on its way when its last frame is due. So that the first waits 100 µs for that at most:
+	batch := uint32(min(max(fastest*100e-6, 1), liveBatchMax))
+	before := make([]uint64, binsMax)
+	if err := errors.Join(l.objects.Run.Set(&sendRun{Start: uint64(r.Start), BinShift: uint32(r.binShift), Id: uint32(r.id), Flows: uint32(len(l.plan.flows))}),
+		l.objects.Settings.Set(&set), l.objects.State.Set(&sendState{}), readArray(l.objects.Bins, before)); err != nil {
+		return sent, fmt.Errorf("set sender: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		set.Limit = 0
+		_ = l.objects.Settings.Set(&set) // it is mapped memory
+	})
+	defer stop()
+	frame := make([]byte, l.plan.sizeMax)
+	err = l.port.do(func() error {
+		// A signal ends a run early; the library then starts it again, and the state of the program makes it the rest. What is
+		// repeated beyond the end costs some 50 ns each.
+		_, err := l.objects.Send.Run(&ebpf.RunOptions{
+			Data: frame, Repeat: uint32(min(set.Limit+1, 1<<32-1)), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: batch,
+		})
+		return err
+	})
+	var state sendState
+	after := make([]uint64, binsMax)
+	err = errors.Join(err, l.objects.State.Get(&state), readArray(l.objects.Bins, after), ctx.Err())
+	sent = Sent{Packets: state.Sent, Bytes: state.Bytes, Time: time.Duration(state.Last), Skipped: time.Duration(state.Skipped), Late: state.Late}
+	for i := range sent.bins {
+		sent.bins[i] = after[i] - before[i]
+	}
+	if err != nil {
+		return sent, fmt.Errorf("send: %w", err)
+	}
+	return sent, nil
+}
+
+// readArray reads an array of numbers.
+func readArray(m *ebpf.Map, values []uint64) error {
+	keys := make([]uint32, len(values))
+	var cursor ebpf.MapBatchCursor
+	n, err := m.BatchLookup(&cursor, keys, values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	if n != len(values) {
+		return fmt.Errorf("read %d of %d numbers", n, len(values))
+	}
+	return nil
+}
+
+// Close frees what the sender has in the kernel.
+func (l *Live) Close() error { return l.objects.Close() }
