@@ -170,6 +170,7 @@ func (m *configuration) execute(ctx context.Context, sh *shell, line string) int
 	role := sh.s.c.role()
 	if role < mgmt.Admin {
 		sh.fail("permission denied: you are no longer an administrator\n")
+		sh.pop()
 		return mgmt.StatusRefused
 	}
 	m.follow()

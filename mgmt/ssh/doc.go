@@ -9,6 +9,10 @@
 // The Server is a mgmt.Service: a commit opens and closes listeners and replaces users. Sessions outlive a change of
 // listeners; those of a user or key that is gone end.
 //
+// A shell is a stack of modes (mode.go): operational, and above it configuration (configure.go: the mode; edit.go, load.go and candidatecommit.go: its commands),
+// where a session has a candidate of its own. What users send by sftp gets into it, and what a session leaves comes out of it, only when
+// somebody says so: nothing that was half done is committed by another command.
+//
 // # What to beware of
 //
 //   - Who somebody is comes from the Permissions of his connection alone, which the library fills with what the key that has

@@ -47,6 +47,9 @@ func (m *configuration) commands() []*mgmt.Command {
 	}
 }
 
+// cannotExit begins with the words that clients look for.
+const cannotExit = "Cannot exit: configuration modified\n`commit` puts the changes in force, `exit discard` forgets them"
+
 func exitWords([]string) []mgmt.Candidate {
 	return []mgmt.Candidate{{Text: "discard", Help: "and forget the changes"}, {Text: "configuration-mode", Help: "from any level"}}
 }
@@ -158,7 +161,7 @@ func (m *configuration) exit(_ context.Context, r *mgmt.Request) (any, error) {
 	case word != "" && word != "configuration-mode":
 		return nil, &mgmt.UsageError{Message: "exit takes [discard | configuration-mode]"}
 	case m.modified():
-		return nil, errors.New("Cannot exit: configuration modified\n`commit` puts the changes in force, `exit discard` forgets them")
+		return nil, fmt.Errorf("%s", cannotExit)
 	}
 	m.sh.pop()
 	return "Exiting configuration mode", nil

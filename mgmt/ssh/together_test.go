@@ -1,6 +1,8 @@
 package ssh
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -256,5 +258,68 @@ func TestLoad(t *testing.T) {
 	}
 	if c, ok := r.server.unfinished.find("admin"); !ok || !strings.Contains(string(c.text), "mail: [25, 587]}") {
 		t.Errorf("unfinished: %s", c.text)
+	}
+}
+
+// TestDemoted: who is no longer an administrator leaves configuration mode, and commits nothing on the way.
+func TestDemoted(t *testing.T) {
+	r := newRig(t, DefaultLimits, testCommands()...)
+	r.commit(r.config() + tables)
+	s := r.configuring(" exclusive")
+	s.await(atTop)
+	s.says("set sets web 8080", "")
+	report := r.engine.Commit(t.Context(), mgmt.Change{Text: []byte(strings.Replace(r.running(), "{role: admin", "{role: operator", 1)), By: r.lock()})
+	need(t, report.Err())
+	s.typed("commit\r")
+	s.await("permission denied: you are no longer an administrator\r\n")
+	s.await(prompt)
+	if _, _, locked := r.engine.Locked(); locked || strings.Contains(r.running(), "8080") {
+		t.Errorf("locked: %v; runs: %s", locked, r.running())
+	}
+	s.typed("exit\r")
+	s.wait()
+}
+
+// lock is who has the configuration for himself.
+func (r *rig) lock() mgmt.Author {
+	by, _, _ := r.engine.Locked()
+	return by
+}
+
+// TestTranscript holds the transcript of the README true.
+func TestTranscript(t *testing.T) {
+	const begin = "```\nadmin@edge1> configure\n"
+	readme := string(must[[]byte](t)(os.ReadFile("../../README.md")))
+	_, transcript, ok := strings.Cut(readme, begin)
+	transcript, _, _ = strings.Cut(transcript, "```")
+	if !ok || transcript == "" {
+		t.Fatal("the README has no transcript")
+	}
+	r := newRig(t, DefaultLimits, testCommands()...)
+	r.commit(r.config() + "ports:\n  em0: {addresses: [192.0.2.1/24]}\ntables:\n  main:\n    routes:\n" +
+		"      - {to: default, via: 192.0.2.254}   # the old uplink\n      - {to: 10.0.0.0/8, type: blackhole}\n")
+	s := r.screenOf("admin", "xterm", 200, 24)
+	s.await(prompt)
+	s.typed("configure\r")
+	var shown strings.Builder
+	s.await("configure\r\n")
+	for line := range strings.Lines(transcript) {
+		for _, p := range []string{prompt, configPrompt} {
+			command, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), p)
+			if !ok {
+				continue
+			}
+			shown.WriteString(s.await(p))
+			s.typed(command + "\r")
+			shown.WriteString(s.await(command + "\r\n"))
+		}
+	}
+	shown.WriteString(strings.TrimSuffix(s.await(prompt), prompt))
+	s.typed("exit\r")
+	s.wait()
+	varies := regexp.MustCompile(`@@ -\d+,5 \+\d+,|[0-9a-f]{12}|from \S+|[0-9.]+ ms|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
+	got := varies.ReplaceAllString(strings.ReplaceAll(shown.String(), "\r\n", "\n"), "…")
+	if want := varies.ReplaceAllString(transcript, "…"); got != want {
+		t.Errorf("the README has\n%s\nand the router says\n%s", want, got)
 	}
 }
