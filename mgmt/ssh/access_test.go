@@ -67,11 +67,15 @@ func TestNotLetIn(t *testing.T) {
 			"-o", "BatchMode=yes", "-p", fmt.Sprint(port)}, more...)
 		return r.client(strings.NewReader(""), "ssh", append(args, user+"@127.0.0.1", "whoami")...)
 	}
-	for _, c := range [][2]string{{"admin", "stranger"}, {"admin", "read-only"}, {"stranger", "stranger"}, {"root", "admin"}} {
+	for _, c := range [][2]string{{"admin", "stranger"}, {"admin", "read-only"}, {"stranger", "stranger"}, {"root", "admin"},
+		{"admin+vyos", "read-only"}, {"admin+vyos+vyos", "admin"}, {"+vyos", "admin"}} {
 		if got := in(c[0], c[1]); got.status != 255 || !strings.Contains(got.errors, "Permission denied (publickey)") {
 			t.Errorf("%s with the key of %s: %+q", c[0], c[1], got.fields())
 		}
 		r.audited("not authenticated", map[string]any{"user": c[0]})
+	}
+	if got := in("read-only+vyos", "read-only"); !strings.HasPrefix(got.out, "read-only read-only ssh") {
+		t.Errorf("with another prompt: %+q", got.fields())
 	}
 	// A client that shows a key of more rights before, and proves another, has the rights of what it has proven.
 	if got := in("read-only", "read-only", "-i", r.file("admin")); !strings.HasPrefix(got.out, "read-only read-only ssh") {
