@@ -14,6 +14,9 @@ import (
 
 const commitUsage = "[check | and-quit] [confirmed [MINUTES]] [overwrite] [comment TEXT]"
 
+// commitComplete ends what a commit says, and what is said before it where there will be a rollback, for clients that wait for the words of Junos.
+const commitComplete = "commit complete\n"
+
 func commitWords(args []string) []mgmt.Candidate {
 	if slices.Contains(args, "comment") || slices.Contains(args, "check") {
 		return nil
@@ -65,6 +68,7 @@ func (m *configuration) commit(ctx context.Context, r *mgmt.Request) (any, error
 	if err != nil {
 		return nil, err
 	}
+	text += commitComplete
 	if quit {
 		m.sh.pop()
 		text += "Exiting configuration mode\n"
@@ -101,7 +105,11 @@ func (m *configuration) commitChange(ctx context.Context, r *mgmt.Request, chang
 		m.sent = nil
 	}
 	m.settle()
-	return text + report.String(), nil
+	text += report.String()
+	if change.Confirm > 0 {
+		text += fmt.Sprintf("commit confirmed will be automatically rolled back in %g minutes unless confirmed\n", change.Confirm.Minutes())
+	}
+	return text, nil
 }
 
 func (m *configuration) runCheck(ctx context.Context, r *mgmt.Request) (any, error) {

@@ -142,7 +142,7 @@ func TestConfigure(t *testing.T) {
 	if r.running() != committed || r.engine.Commits()[0].Comment != `as "planned"` {
 		t.Errorf("runs: %s\n%+v", r.running(), r.engine.Commits()[0])
 	}
-	s.says("commit", "No configuration changes to commit\n")
+	s.says("commit", "No configuration changes to commit\ncommit complete\n")
 	s.says("compare 1 | display set | match nothing", "")
 	s.says("rollback 1", "The candidate is commit 2; `commit` puts it in force\n")
 	s.says("compare | display set", "delete tables x routes 192.0.2.0/24\ndelete rules bronze\nset rules silver priority 200\nset rules silver lookup main\n")

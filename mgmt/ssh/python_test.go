@@ -14,6 +14,11 @@ c = ConnectHandler(device_type="juniper_junos", host="127.0.0.1", port=int(sys.a
 for command in ("echo a b", "change look | match se+n", "nonsense", "echo " + "x" * 300):
     print(c.send_command(command))
 print(c.find_prompt())
+print("Set failed" in c.send_config_set(["set sets web 80", "set sest web 80"], exit_config_mode=False))
+c.commit(check=True)
+c.commit(confirm=True, confirm_delay=5, comment="by a program")
+c.commit(and_quit=True)
+print(c.check_config_mode())
 c.disconnect()
 `
 
@@ -115,14 +120,18 @@ func pythonWith(t *testing.T, module string) string {
 	return python
 }
 
-// TestNetmiko: a driver that programs use for such devices works: it looks for the prompt and its own echo, and sets the width.
+// TestNetmiko: a driver that programs use for such devices works: it looks for the prompt and its own echo, sets the width, and waits for certain words of
+// a commit.
 func TestNetmiko(t *testing.T) {
 	python := pythonWith(t, "netmiko")
 	r := newRig(t, DefaultLimits, testCommands()...)
 	r.write("script.py", netmikoScript)
 	got := r.client(strings.NewReader(""), python, "script.py", fmt.Sprint(port), r.file("admin"))
-	if want := "a,b\nseen\nInvalid command: nonsense\n" + strings.Repeat("x", 300) + "\nadmin@edge1>\n"; got.out != want || got.status != 0 {
+	if want := "a,b\nseen\nInvalid command: nonsense\n" + strings.Repeat("x", 300) + "\nadmin@edge1>\nTrue\nFalse\n"; got.out != want || got.status != 0 {
 		t.Errorf("%+q, want %+q", got.fields(), want)
+	}
+	if c := r.engine.Commits()[0]; c.Comment != "by a program" || r.engine.Pending() {
+		t.Errorf("%+v", c)
 	}
 	if n := strings.Count(got.errors, "Invalid command"); n != 1 {
 		t.Errorf("%d commands were bad; the session:\n%s", n, got.errors)
