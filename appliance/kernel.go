@@ -173,12 +173,18 @@ func (r *Router) applyAddresses(s *setup, p *policy.Port, link netlink.Link) err
 	for _, prefix := range p.Addresses {
 		set := setting{Kind: settingAddress, Value: prefix.String()}
 		s.want(link, set)
-		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return a.IPNet.String() == prefix.String() }) {
-			continue
-		}
 		a, err := netlink.ParseAddr(prefix.String())
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return a.IPNet.String() == prefix.String() }) {
+			if k := s.kernel; k == nil || k.tentative[prefix] || link.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 || !deaf(prefix.Addr()) {
+				continue
+			}
+			r.log.Warn("address without its local route, added anew", zap.String("port", p.Name), zap.Stringer("address", prefix))
+			if err := ignore(netlink.AddrDel(link, a), unix.EADDRNOTAVAIL); err != nil {
+				return fmt.Errorf("add %s anew: %w", prefix, err)
+			}
 		}
 		if err := r.set(s, link, set, func() error { return ignore(netlink.AddrAdd(link, a), unix.EEXIST) }); err != nil {
 			return err

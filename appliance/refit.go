@@ -67,11 +67,12 @@ func (r *Router) behind() bool {
 type kernelView struct {
 	links     map[string]*netlink.LinkAttrs
 	addresses map[int][]netip.Prefix     // by ifindex
+	tentative map[netip.Prefix]bool      // of the addresses: duplicate address detection is not over, or has found one
 	permanent map[kernelNeighbor][6]byte // static neighbours
 }
 
 func lookAtKernel() (*kernelView, error) {
-	k := &kernelView{links: make(map[string]*netlink.LinkAttrs), addresses: make(map[int][]netip.Prefix), permanent: make(map[kernelNeighbor][6]byte)}
+	k := &kernelView{links: make(map[string]*netlink.LinkAttrs), addresses: make(map[int][]netip.Prefix), tentative: make(map[netip.Prefix]bool), permanent: make(map[kernelNeighbor][6]byte)}
 	links, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
@@ -86,7 +87,11 @@ func lookAtKernel() (*kernelView, error) {
 	for _, a := range addrs {
 		addr, _ := netip.AddrFromSlice(a.IP)
 		bits, _ := a.Mask.Size()
-		k.addresses[a.LinkIndex] = append(k.addresses[a.LinkIndex], netip.PrefixFrom(addr.Unmap(), bits))
+		prefix := netip.PrefixFrom(addr.Unmap(), bits)
+		k.addresses[a.LinkIndex] = append(k.addresses[a.LinkIndex], prefix)
+		if a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+			k.tentative[prefix] = true
+		}
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		neighbors, err := netlink.NeighList(0, family)
@@ -245,6 +250,11 @@ func (r *Router) fits(k *kernelView) bool {
 			if !slices.Contains(k.addresses[a.Index], prefix) {
 				return false
 			}
+			if k.tentative[prefix] {
+				r.misfit = true // it may come out deaf: the next tick sees
+			} else if a.RawFlags&unix.IFF_LOWER_UP != 0 && deaf(prefix.Addr()) {
+				return false
+			}
 		}
 	}
 	all := s.base
@@ -255,6 +265,16 @@ func (r *Router) fits(k *kernelView) bool {
 		}
 	}
 	return true
+}
+
+// deaf reports whether the kernel does not answer for an IPv6 address that it has: a link that goes down while the address is
+// looked for duplicates of takes its local route along, and with keep_addr_on_down the address comes back without it.
+func deaf(addr netip.Addr) bool {
+	if addr.Is4() {
+		return false
+	}
+	routes, err := netlink.RouteGet(addr.AsSlice())
+	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(routes) > 0 && routes[0].Type != unix.RTN_LOCAL
 }
 
 // fit applies the settings of a refit. Of a device that it opens an error fails it; what else goes wrong is the device's

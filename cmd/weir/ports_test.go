@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/appliance"
 	"weir/perf/lab"
@@ -205,5 +206,28 @@ func TestChangedByHand(t *testing.T) {
 	need(t, n.router.RemoveAddress("em1", "10.0.77.1/24"))
 	if s := w.look(); len(s.Trouble) > 0 || s.Generation != 1 {
 		t.Errorf("generation %d, trouble %v", s.Generation, s.Trouble)
+	}
+}
+
+// TestDeafAddress: an IPv6 address whose local route is gone, as a flap in the middle of its duplicate address detection leaves it, is
+// added anew, so that the router answers there again.
+func TestDeafAddress(t *testing.T) {
+	n := newNetwork(t, "em0", "em1")
+	from, to := n.ends[0], n.ends[1]
+	w := n.start(n.config(""))
+	n.warm([2]*end{from, to})
+	own := netip.MustParseAddr("fd00::1")
+	n.ping(from, own)
+	need(t, n.router.RemoveRoute(lab.Route{To: own.String() + "/128", Type: "local", Table: 255, Device: "em0"}))
+	eventually(t, "the address is deaf", func() (bool, any) {
+		echo, err := from.Ping(testContext(t), lab.PingOptions{To: own, Timeout: 200 * time.Millisecond})
+		return err != nil || echo.Error != nil, echo
+	})
+	need(t, n.router.AddAddress("em0", "192.0.2.77/32")) // the kernel has something to say about the port
+	defer func() { need(t, n.router.RemoveAddress("em0", "192.0.2.77/32")) }()
+	n.ping(from, own)
+	n.exchange(from, to)
+	if out, _ := w.call("show", "log"); !strings.Contains(out, "address without its local route, added anew") {
+		t.Errorf("the log says nothing of it:\n%s", out)
 	}
 }
