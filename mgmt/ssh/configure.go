@@ -153,6 +153,9 @@ func (m *configuration) describe(line string) string {
 	if rest, ok := strings.CutPrefix(line, runPrefix); ok {
 		return text + m.sh.s.c.serving.root.DescribeCommand(rest, m.sh.s.c.role())
 	}
+	if first, _, ok := strings.Cut(line, " "); ok && len(list) > 0 && slices.Contains([]string{"set", "delete", "edit", "rename", "insert"}, first) {
+		return text // what comes next says more than PATH… does
+	}
 	return text + m.tree.DescribeCommand(line, m.sh.s.c.role())
 }
 

@@ -21,6 +21,7 @@ type input struct {
 	keys  []byte
 	err   error // no more will come
 	text  bool  // a text is typed, not commands: Ctrl-D ends it
+	given bool  // up: it ends now
 	ended bool  // it has
 }
 
@@ -85,8 +86,12 @@ func (in *input) end(err error) {
 func (in *input) Read(p []byte) (int, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for len(in.keys) == 0 && in.err == nil {
+	for len(in.keys) == 0 && in.err == nil && !in.given {
 		in.ready.Wait()
+	}
+	if in.given {
+		in.text, in.given, in.ended = false, false, true
+		return copy(p, clearLine), nil
 	}
 	if len(in.keys) == 0 {
 		return 0, in.err
@@ -115,14 +120,22 @@ func (in *input) Read(p []byte) (int, error) {
 func (in *input) beginText() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.text, in.ended = true, false
+	in.text, in.given, in.ended = true, false, false
+}
+
+// giveUpText ends it, wherever it is.
+func (in *input) giveUpText() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.given = in.text
+	in.ready.Broadcast()
 }
 
 // endText has keys be those of commands again.
 func (in *input) endText() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.text = false
+	in.text, in.given = false, false
 }
 
 // textEnded reports whether Ctrl-D has ended the text.

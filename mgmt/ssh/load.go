@@ -122,10 +122,8 @@ func (m *configuration) script(text string) error {
 	return nil
 }
 
-const (
-	typedMax    = 4096 // characters of a line that the editor takes; it drops the rest
-	clearAndEnd = "\x15\x0b\x04"
-)
+// typedMax is how many characters of a line the editor takes; it drops the rest.
+const typedMax = 4096
 
 // readText is what is typed or sent until Ctrl-D; without a terminal, that on a line of its own, or the end of what is sent.
 func (sh *shell) readText(ctx context.Context) (string, error) {
@@ -146,7 +144,7 @@ func (sh *shell) readText(ctx context.Context) (string, error) {
 			sh.typed.endText()
 		}()
 		// Ctrl-C has been taken for an interruption: the text is to end too.
-		defer context.AfterFunc(ctx, func() { sh.typed.add([]byte(clearAndEnd)) })()
+		defer context.AfterFunc(ctx, sh.typed.giveUpText)()
 		sh.editor.SetPrompt("")
 		next = func() (line string, last bool, err error) {
 			if line, err = sh.editor.ReadLine(); len(line) >= typedMax {
