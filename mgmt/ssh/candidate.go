@@ -20,7 +20,8 @@ type candidates struct {
 type candidate struct {
 	text    []byte
 	changed time.Time
-	base    base // of what a session left
+	base    base              // of what a session left
+	files   map[string]string // as configuration has them
 }
 
 const (

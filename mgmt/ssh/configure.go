@@ -120,7 +120,7 @@ func (m *configuration) left() {
 	}
 	err := s.c.serving.ctx.Err()
 	if err == nil {
-		err = s.c.server.unfinished.keep(s.c.user, candidate{text: m.candidate.Text(), changed: time.Now(), base: m.base})
+		err = s.c.server.unfinished.keep(s.c.user, candidate{text: m.candidate.Text(), changed: time.Now(), base: m.base, files: m.files})
 	}
 	if err != nil {
 		s.c.server.audit.Warn("changes of a session are lost", s.c.fields(zap.Int("session", s.number), zap.Error(err))...)

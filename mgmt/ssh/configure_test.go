@@ -322,6 +322,13 @@ func TestConfigureScript(t *testing.T) {
 	if !strings.HasPrefix(got.out, want) || got.status != 0 || got.errors != "  sets nothing at all: nothing follows here\n  Set failed\n" {
 		t.Errorf("%q", got.fields())
 	}
+	for range configuringMax {
+		_, err := r.server.configuring.add(&configuration{})
+		need(t, err)
+	}
+	if got := r.sshWith(strings.NewReader("configure\nset sets web 81\n"), "admin", "-T"); got.status != 2 || !strings.HasPrefix(got.errors, "32 sessions are in configuration mode: no more\n") {
+		t.Errorf("%q", got.fields())
+	}
 	if r.running() != r.config()+"sets:\n  web: [80]\n" {
 		t.Errorf("runs: %s", r.running())
 	}

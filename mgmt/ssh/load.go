@@ -54,7 +54,7 @@ func (m *configuration) loadCommands() []*mgmt.Command {
 		{Name: "unfinished", Help: "what a session of yours left when it ended, with what it was made from", Run: kept(&server.unfinished, func(c candidate) error {
 			err := m.replace(string(c.text))
 			if err == nil {
-				m.base = c.base
+				m.base, m.files = c.base, c.files
 				server.unfinished.forget(m.sh.s.c.user, c)
 			}
 			return err
