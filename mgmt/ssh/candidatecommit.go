@@ -59,7 +59,7 @@ func (m *configuration) commit(ctx context.Context, r *mgmt.Request) (any, error
 	text, err := "No configuration changes to commit\n", error(nil)
 	switch {
 	case m.modified() || change.Confirm > 0:
-		text, err = m.commitChange(ctx, r, change)
+		text, err = m.commitChange(ctx, change)
 	case m.engine().Pending():
 		var confirmed any
 		confirmed, err = m.confirm(ctx, &mgmt.Request{By: r.By})
@@ -76,7 +76,7 @@ func (m *configuration) commit(ctx context.Context, r *mgmt.Request) (any, error
 	return text, nil
 }
 
-func (m *configuration) commitChange(ctx context.Context, r *mgmt.Request, change mgmt.Change) (string, error) {
+func (m *configuration) commitChange(ctx context.Context, change mgmt.Change) (string, error) {
 	committing := func(now bool) {
 		m.state.mu.Lock()
 		defer m.state.mu.Unlock()
