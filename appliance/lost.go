@@ -34,11 +34,12 @@ func (r *Router) Lost() (lost uint64) {
 	return lost
 }
 
-// kernelLost is what the kernel dropped at a queue.
+// kernelLost is what the kernel dropped at a queue. A copying socket counts a packet that finds no chunk twice, as dropped and as
+// an empty fill ring (net/xdp/xsk.c, xsk_buff_pool.c); with zero-copy only the latter shows.
 func kernelLost(q *rings.Queue) uint64 {
 	k, err := q.KernelStats() // it fails where the netdev is gone; then there are none
 	if err != nil {
 		return 0
 	}
-	return k.Rx_ring_full + k.Rx_fill_ring_empty_descs + k.Rx_dropped
+	return k.Rx_ring_full + max(k.Rx_dropped, k.Rx_fill_ring_empty_descs)
 }

@@ -36,6 +36,7 @@ type neighborTable struct {
 	incomplete map[bool]int               // how many of the entries are, by whether they are IPv4
 	asked      map[fib.Neighbor]time.Time // when the kernel was last asked; entries go after askAgain
 	kept       map[fib.Neighbor]time.Time // in use, and forgotten by the kernel then
+	lost       gatewayLog
 }
 
 type kernelNeighbor struct {
@@ -403,6 +404,7 @@ func (r *Router) refresh() {
 		}
 	}
 	r.neighborsChanged(forgotten)
+	r.tellGateways(s)
 	due := s.lostGateways()
 	all := s.snap.Adjacencies
 	for i := range uint32(all.Len()) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -158,6 +159,9 @@ func (e *Engine) refusal(p *proposal, report *Report) error {
 	}
 	if len(p.comment) > commentMax {
 		return fmt.Errorf("comment is longer than %d bytes", commentMax)
+	}
+	if shown := Escape(p.comment); shown != p.comment || strings.ContainsAny(shown, "\n\t") {
+		return fmt.Errorf("comment is not one line of text that a terminal may show: %s", shown)
 	}
 	if err := e.locked(p); err != nil {
 		return err

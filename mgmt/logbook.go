@@ -21,6 +21,7 @@ type book struct {
 	mu        sync.Mutex
 	lines     []LogLine // a ring of logbookMax
 	next      uint64    // number of the next line; it goes to lines[next%logbookMax]
+	counts    map[zapcore.Level]uint64
 	followers map[chan LogLine]*uint64
 }
 
@@ -40,7 +41,7 @@ const (
 
 // NewLogbook keeps the lines of a level and above, in the form that the encoder configuration gives them.
 func NewLogbook(level zapcore.LevelEnabler, config zapcore.EncoderConfig) *Logbook {
-	return &Logbook{level, zapcore.NewConsoleEncoder(config), zapcore.NewJSONEncoder(config), &book{followers: map[chan LogLine]*uint64{}}}
+	return &Logbook{level, zapcore.NewConsoleEncoder(config), zapcore.NewJSONEncoder(config), &book{counts: map[zapcore.Level]uint64{}, followers: map[chan LogLine]*uint64{}}}
 }
 
 // With is part of zapcore.Core.
@@ -84,6 +85,7 @@ func (l *Logbook) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		b.lines[b.next%logbookMax] = line
 	}
 	b.next++
+	b.counts[e.Level]++
 	for follower, missed := range b.followers {
 		line.Missed = *missed
 		select {
@@ -117,6 +119,13 @@ func (l *Logbook) Last(n int) []LogLine {
 		list = append(list, b.lines[i%logbookMax])
 	}
 	return list
+}
+
+// Count is how many lines of a level there were since the start.
+func (l *Logbook) Count(level zapcore.Level) uint64 {
+	l.book.mu.Lock()
+	defer l.book.mu.Unlock()
+	return l.book.counts[level]
 }
 
 // Follow hands lines that come to f, until ctx ends or f fails; ok is false if too many follow already. The lines that a slow f

@@ -271,6 +271,14 @@ func (e *Engine) Kept() error {
 	return e.unkept
 }
 
+// Deadline is when the commit that waits for its confirmation is rolled back; zero where none does.
+func (e *Engine) Deadline() time.Time {
+	if p := e.outstanding(); p != nil {
+		return p.Deadline
+	}
+	return time.Time{}
+}
+
 // keptNotice says that commits are not kept, if that is so.
 func (e *Engine) keptNotice() []string {
 	if err := e.Kept(); err != nil {

@@ -361,6 +361,20 @@ func TestLastGoodRuns(t *testing.T) {
 	w.run()
 }
 
+// archived is a tar archive of a configuration and its routes-file.
+func archived(t *testing.T, text, name, routes string) *bytes.Buffer {
+	t.Helper()
+	var b bytes.Buffer
+	archive := tar.NewWriter(&b)
+	for _, f := range []struct{ name, text string }{{"./weir.yaml", text}, {name, routes}} {
+		need(t, archive.WriteHeader(&tar.Header{Name: f.name, Mode: 0o600, Size: int64(len(f.text))}))
+		_, err := io.WriteString(archive, f.text)
+		need(t, err)
+	}
+	need(t, archive.Close())
+	return &b
+}
+
 // TestArchive: a configuration comes with its routes-files in a tar archive, and a rollback brings the earlier ones back.
 func TestArchive(t *testing.T) {
 	n := newNetwork(t, "em0", "wan0", "wan1")
@@ -369,15 +383,7 @@ func TestArchive(t *testing.T) {
 	routes := filepath.Join(w.dir, "routes", "x.routes")
 	need(t, os.Mkdir(filepath.Dir(routes), 0o700), os.WriteFile(routes, []byte("blackhole 203.0.113.0/24\n"), 0o600))
 	w.run()
-	var b bytes.Buffer
-	archive := tar.NewWriter(&b)
-	for _, f := range []struct{ name, text string }{{"./weir.yaml", text}, {"./routes/x.routes", "prohibit 203.0.113.0/24\nblackhole 198.51.100.0/24\n"}} {
-		need(t, archive.WriteHeader(&tar.Header{Name: f.name, Mode: 0o600, Size: int64(len(f.text))}))
-		_, err := io.WriteString(archive, f.text)
-		need(t, err)
-	}
-	need(t, archive.Close())
-	r := w.good(w.send(&b, "reload"))
+	r := w.good(w.send(archived(t, text, "./routes/x.routes", "prohibit 203.0.113.0/24\nblackhole 198.51.100.0/24\n"), "reload"))
 	if want := []string{"routes of x: 1 added (198.51.100.0/24), 1 changed (203.0.113.0/24)"}; !slices.Equal(r.Changed, want) {
 		t.Errorf("changed %q", r.Changed)
 	}

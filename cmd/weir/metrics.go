@@ -10,9 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap/zapcore"
 
 	"weir/appliance"
 	"weir/mgmt"
+	"weir/mgmt/ssh"
 	"weir/mgmt/web"
 )
 
@@ -41,7 +43,7 @@ func watching(registry *prometheus.Registry, p *pulse, tree *atomic.Pointer[[]*m
 }
 
 // registerMetrics fills the registry, once there is a router.
-func registerMetrics(registry *prometheus.Registry, router *appliance.Router, engine *mgmt.Engine) {
+func registerMetrics(registry *prometheus.Registry, router *appliance.Router, engine *mgmt.Engine, shell *ssh.Server, book *mgmt.Logbook) {
 	registry.MustRegister(appliance.NewCollector(router), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -50,6 +52,18 @@ func registerMetrics(registry *prometheus.Registry, router *appliance.Router, en
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "weir_commit_pending", Help: "Whether a commit waits for its confirmation.",
 		}, func() float64 { return number(engine.Pending()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_commit_deadline_timestamp_seconds", Help: "When the commit that waits for its confirmation is rolled back; 0: none waits.",
+		}, func() float64 {
+			at := engine.Deadline()
+			if at.IsZero() {
+				return 0
+			}
+			return float64(at.UnixMilli()) / 1000
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "weir_ssh_sessions", Help: "Sessions of clients that are logged in by SSH; a connection without one counts as one.",
+		}, func() float64 { return float64(len(shell.Sessions())) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "weir_commits_kept", Help: "Whether commits are kept on disk.",
 		}, func() float64 { return number(engine.Kept() == nil) }),
@@ -66,6 +80,11 @@ func registerMetrics(registry *prometheus.Registry, router *appliance.Router, en
 			Name: "weir_commits_total", Help: "Commits, by what became of them: ok, refused for what the file says, failed for other reasons.",
 			ConstLabels: prometheus.Labels{"result": result},
 		}, func() float64 { return float64(count(engine.Outcomes())) }))
+	}
+	for _, level := range []zapcore.Level{zapcore.InfoLevel, zapcore.WarnLevel, zapcore.ErrorLevel} {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "weir_log_lines_total", Help: "Lines of the log, by level.", ConstLabels: prometheus.Labels{"level": level.String()},
+		}, func() float64 { return float64(book.Count(level)) }))
 	}
 }
 

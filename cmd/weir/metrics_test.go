@@ -127,6 +127,9 @@ rules: [{name: marked, priority: 200, fwmark: 0x10/0xff, action: nop}]
 		"weir_neighbors{state=resolved}":                             uint64(len(s.Neighbors)),
 		"weir_table_routes{table=main}":                              5,
 		"weir_commits_total{result=ok}":                              1,
+		"weir_ssh_sessions":                                          0,
+		"weir_commit_deadline_timestamp_seconds":                     0,
+		"weir_log_lines_total{level=error}":                          0,
 		"weir_rule_packets_total{priority=200,rule=marked}":          uint64(now["weir_statement_packets_total{chain=main,statement=voice}"]),
 	} {
 		if got, ok := now[what]; !ok || got != float64(want) {
@@ -136,7 +139,7 @@ rules: [{name: marked, priority: 200, fwmark: 0x10/0xff, action: nop}]
 	if hits := now["weir_statement_packets_total{chain=main,statement=voice}"]; hits == 0 || hits > 5000 || now["weir_statement_bytes_total{chain=main,statement=voice}"] != hits*(20+8+64) {
 		t.Errorf("statement voice: %v packets, %v bytes", hits, now["weir_statement_bytes_total{chain=main,statement=voice}"])
 	}
-	for _, name := range []string{"go_goroutines", "process_cpu_seconds_total", "weir_worker_asleep_seconds_total{worker=0}", "weir_worker_batches_total{worker=0}", "weir_publications_total"} {
+	for _, name := range []string{"go_goroutines", "process_cpu_seconds_total", "weir_worker_asleep_seconds_total{worker=0}", "weir_worker_batches_total{worker=0}", "weir_publications_total", "weir_log_lines_total{level=info}"} {
 		if now[name] <= 0 {
 			t.Errorf("%s is %v", name, now[name])
 		}
@@ -161,7 +164,7 @@ rules: [{name: marked, priority: 200, fwmark: 0x10/0xff, action: nop}]
 		t.Errorf("an address that is taken: status %d: %s", status, out)
 	}
 	now = exposed(t, must[[]byte](t)(n.scrape(other)))
-	if now["weir_commits_total{result=failed}"] != 1 || now["weir_generation"] != 2 {
+	if now["weir_commits_total{result=failed}"] != 1 || now["weir_log_lines_total{level=error}"] != 1 || now["weir_generation"] != 2 {
 		t.Errorf("after a commit that failed: %v failed, generation %v", now["weir_commits_total{result=failed}"], now["weir_generation"])
 	}
 	w.write(n.config(""))

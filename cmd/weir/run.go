@@ -90,7 +90,7 @@ func (c *runCommand) Run() error {
 		return err
 	}
 	printProblems(first.Problems)
-	registerMetrics(registry, router, engine)
+	registerMetrics(registry, router, engine, shell, logs.book)
 
 	listener, err := listenControl(c.Control)
 	if err != nil {

@@ -73,11 +73,11 @@ func TestFaultsUnderLoad(t *testing.T) {
 			t.Logf("round %d, %s: %v; of the stream beside it, the kernel dropped %d packets", round, fault.name, time.Since(began).Round(time.Millisecond), lost)
 		}
 		if round == 0 {
-			first = f.usage(nil)
+			first = f.w.usage(nil)
 			last = first
 			continue
 		}
-		last = f.usage(&first)
+		last = f.w.usage(&first)
 	}
 	t.Logf("after the first round %v, in the end %v", first, last)
 	if growth := last.resident - first.resident; growth > 16<<20 && !raceEnabled {
@@ -105,14 +105,14 @@ func (u usage) String() string {
 	return fmt.Sprintf("%d descriptors, %d goroutines, %d KiB", u.descriptors, u.goroutines, u.resident>>10)
 }
 
-// usage waits until the router uses no more descriptors and goroutines than before.
-func (f *faults) usage(before *usage) (u usage) {
-	f.t.Helper()
-	f.w.rest()
-	eventually(f.t, "descriptors and goroutines are as many as before", func() (bool, any) {
-		list := must[[]os.DirEntry](f.t)(os.ReadDir(fmt.Sprintf("/proc/%d/fd", f.w.process.PID())))
-		text := must[[]byte](f.t)(f.scrape(metricsAt))
-		u = usage{len(list), int(exposed(f.t, text)["go_goroutines"]), f.w.resident()}
+// usage waits until the router, which has to serve metrics, uses no more descriptors and goroutines than before.
+func (w *weir) usage(before *usage) (u usage) {
+	w.t.Helper()
+	w.rest()
+	eventually(w.t, "descriptors and goroutines are as many as before", func() (bool, any) {
+		list := must[[]os.DirEntry](w.t)(os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.process.PID())))
+		text := must[[]byte](w.t)(w.n.scrape(metricsAt))
+		u = usage{len(list), int(exposed(w.t, text)["go_goroutines"]), w.resident()}
 		return before == nil || u.descriptors == before.descriptors && u.goroutines == before.goroutines, u
 	})
 	return u

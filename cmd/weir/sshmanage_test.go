@@ -18,59 +18,115 @@ import (
 	"weir/perf/lab"
 )
 
-// managed runs ssh from a host to an address of the router, with nothing or stdin to send.
-func managed(t *testing.T, from *end, dir string, to netip.Addr, stdin io.Reader, words ...string) (out, errs string, status int) {
+// admin is somebody at a host who manages the router by SSH, with a key of his own.
+type admin struct {
+	at      *end
+	name    string
+	dir     string // of the key and the known hosts
+	to      netip.Addr
+	options []string // of ssh, besides
+}
+
+// newAdmin makes the key.
+func newAdmin(at *end, name string) *admin {
+	t := at.n.t
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	program(t, "ssh", "openssh-client")
+	a := &admin{at: at, name: name, dir: t.TempDir(), to: at.gateway4()}
+	at.does(program(t, "ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", filepath.Join(a.dir, name))
+	return a
+}
+
+// sshSystem is the section of a configuration that lets them in, with what else it is to have.
+func sshSystem(more string, admins ...*admin) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "system:\n  hostname: edge1\n%s  ssh:\n    listen: [\"0.0.0.0:2022\", \"[::]:2022\"]\n    users:\n", more)
+	for _, a := range admins {
+		key := must[[]byte](a.at.n.t)(os.ReadFile(filepath.Join(a.dir, a.name+".pub")))
+		fmt.Fprintf(&b, "      %s: {role: admin, keys: [%q]}\n", a.name, strings.TrimSpace(string(key)))
+	}
+	return b.String()
+}
+
+// reply is what became of an ssh.
+type reply struct {
+	out, errs string
+	status    int
+}
+
+// says reports whether it is a refusal that tells why on standard error, and nothing elsewhere.
+func (r reply) says(want string) bool {
+	return r.status == mgmt.StatusRefused && r.out == "" && strings.Contains(r.errs, want)
+}
+
+// command is ssh with words to run.
+func (a *admin) command(stdin io.Reader, words ...string) lab.Command {
 	if stdin == nil {
 		stdin = strings.NewReader("")
 	}
-	p := must[*lab.Process](t)(from.Start(testContext(t), lab.Command{
-		Name: "ssh", Stdin: stdin, Stdout: &stdout, Stderr: &stderr,
-		Args: append([]string{"-F", "none", "-i", filepath.Join(dir, "alice"), "-o", "UserKnownHostsFile=" + filepath.Join(dir, "known"), "-o", "StrictHostKeyChecking=accept-new",
-			"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-p", "2022", "alice@" + to.String()}, words...),
-	}))
+	args := append([]string{"-F", "none", "-i", filepath.Join(a.dir, a.name), "-o", "UserKnownHostsFile=" + filepath.Join(a.dir, "known"), "-o", "StrictHostKeyChecking=accept-new",
+		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-p", "2022"}, a.options...)
+	return lab.Command{Name: "ssh", Stdin: stdin, Args: append(append(args, a.name+"@"+a.to.String()), words...)}
+}
+
+// ssh runs words on the router, with nothing or stdin to send.
+func (a *admin) ssh(stdin io.Reader, words ...string) reply {
+	t := a.at.n.t
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	c := a.command(stdin, words...)
+	c.Stdout, c.Stderr = &stdout, &stderr
+	p := must[*lab.Process](t)(a.at.Start(testContext(t), c))
 	var exit *exec.ExitError
-	if err := p.Wait(); errors.As(err, &exit) {
-		status = exit.ExitCode()
-	} else {
+	err := p.Wait()
+	if !errors.As(err, &exit) {
 		need(t, err)
+		return reply{stdout.String(), stderr.String(), 0}
 	}
-	return stdout.String(), stderr.String(), status
+	return reply{stdout.String(), stderr.String(), exit.ExitCode()}
+}
+
+// commits sends a configuration by words, `commit` or `reload`, and returns the report.
+func (a *admin) commits(text string, words ...string) (r mgmt.Report) {
+	t := a.at.n.t
+	t.Helper()
+	got := a.ssh(strings.NewReader(text), append(words, "|", "json")...)
+	if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.status != 0 || !r.OK() || r.Trouble != "" || r.By.User != a.name || r.By.Via != "ssh" {
+		t.Fatalf("%v by SSH: %v: %+v", words, err, got)
+	}
+	return r
 }
 
 // TestManagedBySSH: the router's own addresses on its AF_XDP ports answer SSH, over both families; a configuration comes in and a
 // capture goes out by it.
 func TestManagedBySSH(t *testing.T) {
-	program(t, "ssh", "openssh-client")
 	n := newNetwork(t, "em0", "em1")
 	from, to := n.ends[0], n.ends[1]
-	dir := t.TempDir()
-	from.does(program(t, "ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f", filepath.Join(dir, "alice"))
-	key := strings.TrimSpace(string(must[[]byte](t)(os.ReadFile(filepath.Join(dir, "alice.pub")))))
-	system := fmt.Sprintf("system:\n  hostname: edge1\n  ssh:\n    listen: [\"0.0.0.0:2022\", \"[::]:2022\"]\n    users:\n      alice: {role: admin, keys: [%q]}\n", key)
+	alice := newAdmin(from, "alice")
+	system := sshSystem("", alice)
 	w := n.start(n.config(system))
 	n.warm([2]*end{from, to})
 
 	for _, address := range []netip.Addr{from.gateway4(), from.gateway6(), to.gateway4()} {
-		out, errs, status := managed(t, from, dir, address, nil, "show ports | json")
+		alice.to = address
+		got := alice.ssh(nil, "show ports | json")
 		var ports []appliance.PortState
-		if err := json.Unmarshal([]byte(out), &ports); err != nil || status != mgmt.StatusOK || len(ports) != 2 {
-			t.Errorf("show ports by %v: status %d, %v: %s%s", address, status, err, out, errs)
+		if err := json.Unmarshal([]byte(got.out), &ports); err != nil || got.status != mgmt.StatusOK || len(ports) != 2 {
+			t.Errorf("show ports by %v: %v: %+v", address, err, got)
 		}
 	}
-	router := from.gateway4()
-	if out, errs, status := managed(t, from, dir, router, nil, "show routes table main"); status != 0 || !strings.Contains(out, "10.0.0.0/24") {
-		t.Errorf("show routes table main: status %d: %s%s", status, out, errs)
+	alice.to = from.gateway4()
+	if got := alice.ssh(nil, "show routes table main"); got.status != 0 || !strings.Contains(got.out, "10.0.0.0/24") {
+		t.Errorf("show routes table main: %+v", got)
 	}
-	if _, errs, status := managed(t, from, dir, router, nil, "show routes table nowhere"); status != mgmt.StatusRefused || errs != "no table is called nowhere\n" {
-		t.Errorf("show routes table nowhere: status %d: %s", status, errs)
+	if got := alice.ssh(nil, "show routes table nowhere"); !got.says("no table is called nowhere\n") {
+		t.Errorf("show routes table nowhere: %+v", got)
 	}
-	if out, errs, status := managed(t, from, dir, router, nil, fmt.Sprintf("explain iif=em0 src=%s dst=%s | match ^FORWARD", from.addr4(), to.addr4())); status != 0 || !strings.HasPrefix(out, "FORWARD") {
-		t.Errorf("explain: status %d: %s%s", status, out, errs)
+	if got := alice.ssh(nil, fmt.Sprintf("explain iif=em0 src=%s dst=%s | match ^FORWARD", from.addr4(), to.addr4())); got.status != 0 || !strings.HasPrefix(got.out, "FORWARD") {
+		t.Errorf("explain: %+v", got)
 	}
-	if out, errs, status := managed(t, from, dir, router, nil, "monitor traffic interval=100ms count=2 | match 'port em0'"); status != 0 || strings.Count(out, "\n") != 2 {
-		t.Errorf("monitor: status %d: %s%s", status, out, errs)
+	if got := alice.ssh(nil, "monitor traffic interval=100ms count=2 | match 'port em0'"); got.status != 0 || strings.Count(got.out, "\n") != 2 {
+		t.Errorf("monitor: %+v", got)
 	}
 	eventually(t, "no session is left", func() (bool, any) {
 		out, _ := w.call("show", "sessions", "|", "json")
@@ -79,20 +135,20 @@ func TestManagedBySSH(t *testing.T) {
 
 	// A configuration comes in.
 	changed := "# by SSH\n" + n.config(system)
-	if out, errs, status := managed(t, from, dir, router, strings.NewReader(changed), "commit comment 'by hand'"); status != 0 || !strings.Contains(out, "generation 2") {
-		t.Errorf("commit: status %d: %s%s", status, out, errs)
+	if got := alice.ssh(strings.NewReader(changed), "commit comment 'by hand'"); got.status != 0 || !strings.Contains(got.out, "generation 2") {
+		t.Errorf("commit: %+v", got)
 	}
 	if text := string(must[[]byte](t)(os.ReadFile(w.file))); text != changed {
 		t.Errorf("the file has %q", text)
 	}
-	if out, errs, status := managed(t, from, dir, router, nil, "show commits | match 'by hand'"); status != 0 || !strings.Contains(out, "alice via ssh") {
-		t.Errorf("show commits: status %d: %s%s", status, out, errs)
+	if got := alice.ssh(nil, "show commits | match 'by hand'"); got.status != 0 || !strings.Contains(got.out, "alice via ssh") {
+		t.Errorf("show commits: %+v", got)
 	}
-	if _, errs, status := managed(t, from, dir, router, strings.NewReader("version: 1\nprots: {}\n"), "check"); status != mgmt.StatusRefused || !strings.Contains(errs, "did you mean ports?") {
-		t.Errorf("check: status %d: %s", status, errs)
+	if got := alice.ssh(strings.NewReader("version: 1\nprots: {}\n"), "check"); !got.says("did you mean ports?") {
+		t.Errorf("check: %+v", got)
 	}
-	if out, errs, status := managed(t, from, dir, router, nil, "reload"); status != 0 || !strings.Contains(out, "generation 3") {
-		t.Errorf("reload: status %d: %s%s", status, out, errs)
+	if got := alice.ssh(nil, "reload"); got.status != 0 || !strings.Contains(got.out, "generation 3") {
+		t.Errorf("reload: %+v", got)
 	}
 
 	// So does a change of it, and its end.
@@ -106,17 +162,13 @@ func TestManagedBySSH(t *testing.T) {
 	}
 
 	// A capture goes out, as a file.
-	type answer struct{ out, errs string }
-	answers := make(chan answer, 1)
-	go func() {
-		out, errs, _ := managed(t, from, dir, router, nil, "capture count=4 proto=icmp")
-		answers <- answer{out, errs}
-	}()
+	answers := make(chan reply, 1)
+	go func() { answers <- alice.ssh(nil, "capture count=4 proto=icmp") }()
 	eventually(t, "the capture runs", func() (bool, any) {
 		out, _ := w.call("show", "sessions")
 		return strings.Contains(out, "capture count=4"), out
 	})
-	var captured answer
+	var captured reply
 	eventually(t, "it has enough", func() (bool, any) {
 		n.ping(from, to.addr4())
 		select {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,13 +89,14 @@ func TestPage(t *testing.T) {
 	n := newNetwork(t, "em0", "em1")
 	from, to := n.ends[0], n.ends[1]
 	const hostile = "iif=<img/src=x/onerror=alert(1)>"
-	w := n.start(n.config(fmt.Sprintf(`
+	config := n.config(fmt.Sprintf(`
 system: {hostname: edge1, metrics: {listen: %q}}
 tables:
   main: {id: 254, routes: [{to: 198.51.100.0/24, type: blackhole}]}
 marks: {main: [{name: voice, match: {proto: udp, dport: 7000}, then: [{mark: 0x10/0xff}]}]}
 rules: [{name: voiced, priority: 200, fwmark: 0x10/0xff, action: nop}]
-`, metricsAt)))
+`, metricsAt))
+	w := n.start(config)
 	n.warm([2]*end{from, to})
 	ctx := browser(t)
 	base := "http://" + n.forward(metricsAt) + "/"
@@ -109,7 +111,7 @@ rules: [{name: voiced, priority: 200, fwmark: 0x10/0xff, action: nop}]
 				foreign = append(foreign, e.Request.URL)
 			}
 		case *cdpnetwork.EventResponseReceived:
-			if e.Response.Status >= 400 && !strings.Contains(e.Response.URL, "explain") && !strings.HasSuffix(e.Response.URL, "/commits") {
+			if e.Response.Status >= 400 && !strings.Contains(e.Response.URL, "explain") {
 				wrong = append(wrong, fmt.Sprint(e.Response.Status, " ", e.Response.URL))
 			}
 		case *cdpruntime.EventExceptionThrown:
@@ -159,12 +161,29 @@ rules: [{name: voiced, priority: 200, fwmark: 0x10/0xff, action: nop}]
 			t.Errorf("explain %s shows %q, without %q", c[0], got, c[1])
 		}
 	}
+	stop()
+	<-streams
+
+	// Commits: one that is to be confirmed, and then is not.
+	shows := func(selector string, want ...string) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%s shows %q", selector, want), func() (bool, any) {
+			got := strings.Join(strings.Fields(text(t, ctx, selector)), " ")
+			return !slices.ContainsFunc(want, func(s string) bool { return !strings.Contains(got, s) }), got
+		})
+	}
+	shows("#commits", "1 ", " via boot in force")
+	w.good(w.commit(config+"# more\n", "confirmed", "60", "comment", hostile))
+	shows("#commits", "root via control in force, to be confirmed "+hostile)
+	shows("#notices", "commit 2 (root via control) is rolled back to 1 at ")
+	w.good(w.send(nil, "abort"))
+	shows("#commits", "root via control in force commit 2 was aborted: rolled back to 1", "root via control rolled back "+hostile)
+	shows("#notices", "commit 3: commit 2 was aborted: rolled back to 1")
+
 	var images int
 	if need(t, chromedp.Run(ctx, chromedp.Evaluate("document.images.length", &images))); images > 0 {
 		t.Error("text became an element")
 	}
-	stop()
-	<-streams
 
 	// For programs and for people without scripts, and not for pages of others.
 	ask := func(host, path string) (int, string) {

@@ -24,7 +24,7 @@ func checkText(text []byte) error {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			return &SyntaxError{Spot{line, column}, fmt.Sprintf("byte 0x%02x is not UTF-8", text[i])}
-		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r == 0x7f, r == 0xfeff && i > 0, r == 0x85, r == 0x2028, r == 0x2029:
+		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r >= 0x7f && r < 0xa0, r == 0xfeff && i > 0, r == 0x2028, r == 0x2029:
 			return &SyntaxError{Spot{line, column}, fmt.Sprintf("character %U is not allowed", r)}
 		case r == '\r' && (i+1 == len(text) || text[i+1] != '\n'):
 			return &SyntaxError{Spot{line, column}, "a carriage return ends no line without a line feed"}

@@ -10,19 +10,29 @@ import (
 	"os"
 	"path/filepath"
 
+	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 )
 
-// hostKey reads the router's key, or makes it, in a directory that it makes too. made says that it is new.
-func hostKey(path string) (key ssh.Signer, made bool, err error) {
+// hostKey reads the router's key, or makes it, in a directory that it makes too. made says that it is new. Where it cannot be
+// written, it is one for as long as the process lives: better a router that one can log in to than none.
+func hostKey(path string, log *zap.Logger) (key ssh.Signer, made bool, err error) {
 	key, err = readHostKey(path)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return key, false, err
 	}
-	if err := writeHostKey(path); err != nil && !errors.Is(err, fs.ErrExist) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
 		return nil, false, fmt.Errorf("make host key: %w", err)
 	}
-	key, err = readHostKey(path)
+	switch err := writeHostKey(path, private); {
+	case err == nil || errors.Is(err, fs.ErrExist):
+		key, err = readHostKey(path)
+		return key, true, err
+	default:
+		log.Warn("SSH host key is not kept: the next start has another one", zap.Error(err))
+	}
+	key, err = ssh.NewSignerFromSigner(private)
 	return key, true, err
 }
 
@@ -50,12 +60,8 @@ func readHostKey(path string) (ssh.Signer, error) {
 	return key, nil
 }
 
-// writeHostKey makes a key. It is at its path whole or not at all, and never in the place of another.
-func writeHostKey(path string) (err error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
+// writeHostKey keeps a key. It is at its path whole or not at all, and never in the place of another.
+func writeHostKey(path string, private ed25519.PrivateKey) (err error) {
 	block, err := ssh.MarshalPrivateKey(private, "weir host key")
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func (s *Server) Prepare(system mgmt.System) error {
 			a.users[u.Name] = u
 		}
 		if s.hostKey == nil {
-			key, made, err := hostKey(s.hostKeyPath)
+			key, made, err := hostKey(s.hostKeyPath, s.log)
 			if err != nil {
 				return fmt.Errorf("serve SSH: %w", err)
 			}

@@ -68,7 +68,7 @@ func (s *Server) Command() *mgmt.Command {
 		fmt.Fprintln(w, "USER\tROLE\tFROM\tSINCE\tIDLE\tRUNS")
 		for _, x := range list {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.User, x.Role, x.From, x.Since.Format(time.DateTime),
-				time.Duration(x.Idle*float64(time.Second)).Truncate(time.Second), clip(x.Runs))
+				time.Duration(x.Idle*float64(time.Second)).Truncate(time.Second), mgmt.Escape(clip(x.Runs)))
 		}
 		if err := w.Flush(); err != nil {
 			return nil, err

@@ -105,6 +105,8 @@ function drawCounters(now) {
   by("state").className = "badge " + (trouble.length ? "bad" : "good");
   by("trouble").hidden = trouble.length === 0;
   by("trouble").textContent = trouble.join("\n");
+  by("notices").hidden = !now.notices?.length;
+  by("notices").textContent = (now.notices ?? []).join("\n");
   const facts = { generation: now.generation, up: duration(now.uptime_ns / 1e9), received: scaled(now.totals.received), transmitted: scaled(now.totals.transmitted), dropped: scaled(now.totals.dropped) };
   by("facts").replaceChildren(...Object.entries(facts).map(([name, value]) => {
     const div = document.createElement("div");
@@ -165,6 +167,12 @@ function drawSystem(system) {
   document.title = system.hostname + " – weir";
 }
 
+function commitState(c) {
+  if (c.pending) return "in force, to be confirmed";
+  if (c.running) return "in force";
+  return c.rolled_back ? "rolled back" : "";
+}
+
 const parts = {
   system: drawSystem,
   counters: drawCounters,
@@ -184,8 +192,9 @@ const parts = {
     word("address", (n) => n.address), word("port", (n) => n.port), word("MAC", (n) => n.mac ?? ""), word("state", (n) => n.state), word("last used", (n) => ago(n.last_used)),
   ], list, "no neighbours"),
   commits: (list) => draw("commits", [
-    figure("number", (c) => c.number), word("when", (c) => ago(c.time)), word("by", (c) => c.by?.user ?? ""), word("state", (c) => c.state ?? ""), text("comment", (c) => c.comment ?? ""),
-  ], list, "no commits"),
+    figure("number", (c) => c.number), word("when", (c) => ago(c.time)), word("by", (c) => [c.by.user, c.by.via && "via " + c.by.via].filter(Boolean).join(" ")),
+    word("state", (c) => commitState(c)), text("comment", (c) => c.comment ?? ""),
+  ], list, "no commits are kept"),
 };
 
 async function ask(what) {
