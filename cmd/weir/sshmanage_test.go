@@ -153,8 +153,9 @@ func TestManagedBySSH(t *testing.T) {
 
 	// So does a change of it, and its end.
 	for _, c := range [][2]string{{"set tables main routes 198.51.100.0/24 type blackhole", "1"}, {"delete tables main", "0"}} {
-		if out, errs, status := managed(t, from, dir, router, strings.NewReader("configure\n"+c[0]+"\ncommit\nrun show routes table main | match 198.51 | count\n")); status != 0 || !strings.Contains(out, "commit complete\nCount: "+c[1]) {
-			t.Errorf("%s: status %d: %s%s", c[0], status, out, errs)
+		script := "configure\n" + c[0] + "\ncommit\nrun show routes table main | match 198.51 | count\n"
+		if got := alice.ssh(strings.NewReader(script)); got.status != 0 || !strings.Contains(got.out, "commit complete\nCount: "+c[1]) {
+			t.Errorf("%s: %+v", c[0], got)
 		}
 	}
 	if text := string(must[[]byte](t)(os.ReadFile(w.file))); text != changed {
