@@ -84,7 +84,7 @@ func (c *perfTest) run(title string, list ...perfProcedure) (err error) {
 	if version != "unknown" {
 		e.Machine.Commit = version
 	}
-	r := report.New(title, e)
+	r := report.New(title+" of "+e.Device, e)
 	for _, one := range list {
 		var result *procedure.Result
 		result, err = one(ctx, b, common)
