@@ -81,8 +81,12 @@ func raiseGroup(pid int) (restore func() error, err error) {
 	if err := os.WriteFile(path, []byte(strconv.Itoa(urgent)), 0); err != nil {
 		return nil, fmt.Errorf("raise scheduling group: %w", err)
 	}
+	before := fields[2]
+	if before == strconv.Itoa(urgent) {
+		before = "0" // another run has raised it, and may be over before this one
+	}
 	return func() error {
-		if err := os.WriteFile(path, []byte(fields[2]), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(path, []byte(before), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("restore scheduling group: %w", err)
 		}
 		return nil
