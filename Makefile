@@ -5,7 +5,7 @@ BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages peers show-ssh container install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages bench-tester bench-rfc2544 peers show-ssh container install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -86,6 +86,24 @@ bench-stages: build ## what each stage of the packet loop takes, with rules and 
 
 show-ssh: need-root ## 1,000 reloads by SSH under traffic, and a million routes by SSH, with what they take (root, openssh-client)
 	$(GO) test -buildvcs=false -count 1 -timeout 30m -v -run '^Test(Reloads|Routes)BySSH$$' ./cmd/weir -args -reloads 1000 -many-routes 1000000
+
+WHERE    = $(RESULTS:$(CURDIR)/%=%)
+bench-tester: need-root build ## the generator wired to the receiver: pacing, ceiling, bias, into RESULTS/tester.md (root)
+	$(BIN) perf tester --page $(WHERE)/tester.md
+
+# Shortened: the reports say every deviation from the standards.
+TRIAL   ?= 100ms
+BRIEF   ?= --drain 200ms --settle 50ms --dir $(WHERE)
+bench-rfc2544: need-root build ## RFC 2544, and latencies at shares of PDR, of weir and of the kernel, into RESULTS/rfc2544-*, RESULTS/mlrsearch-* (root)
+	for device in weir kernel; do \
+		$(BIN) perf mlrsearch -q --device $$device --size 64 --final $(TRIAL) --sum 2s --width 0.02 --shares 0.1,0.5,0.9 --duration 3s --repeats 3 $(BRIEF) --out mlrsearch-$$device || exit 1; \
+	done
+	for device in weir kernel; do \
+		$(BIN) perf rfc2544 all -q --device $$device --size 64 --size 512 --size 1518 --initial $(TRIAL) --final $(TRIAL) --width 0.02 \
+			--shares 0.5,1 --duration 500ms --repeats 3 --tests 3 $(BRIEF) --out rfc2544-$$device || exit 1; \
+	done
+	@if command -v chromium >/dev/null; then cd $(RESULTS) && chromium --headless --no-sandbox --disable-gpu --hide-scrollbars \
+		--window-size=1060,1000 --screenshot=rfc2544-weir.png file://$$PWD/rfc2544-weir.html 2>/dev/null; fi
 
 container: ## build the container image with docker or buildah
 	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi

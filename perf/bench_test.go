@@ -57,9 +57,9 @@ func TestBench(t *testing.T) {
 func TestBenchTrial(t *testing.T) {
 	b := newTestBench(t, BenchOptions{Device: Kernel})
 	sizes := trial.Sizes{64}
-	o := must[trial.Outcome](t)(b.Trial(t.Context(), trial.Burst(333, 20_000, sizes)))
+	o := must[trial.Outcome](t)(b.Trial(t.Context(), trial.Burst(333, 2000, sizes)))
 	if o.Sent != 333 || o.Received != 333 {
-		t.Errorf("a burst of 333: %d sent, %d received", o.Sent, o.Received)
+		t.Errorf("a burst of 333: %d sent, %d received, %d foreign", o.Sent, o.Received, o.Foreign)
 	}
 	o = must[trial.Outcome](t)(b.Trial(t.Context(), trial.Trial{
 		Rate: 2000, Duration: 100 * time.Millisecond, Sizes: sizes, Then: []trial.Step{{Rate: 500, Duration: 200 * time.Millisecond}},
@@ -93,7 +93,7 @@ func TestBenchTrial(t *testing.T) {
 	}
 	o = must[trial.Outcome](t)(b.Trial(t.Context(), trial.Burst(100, 5000, sizes)))
 	if o.Received != 100 {
-		t.Errorf("after a trial that was cut: %d of %d received", o.Received, o.Sent)
+		t.Errorf("after a trial that was cut: %d of %d received, %d again, %d foreign", o.Received, o.Sent, o.Duplicated, o.Foreign)
 	}
 }
 
@@ -140,5 +140,13 @@ func TestBenchErrors(t *testing.T) {
 		if _, err := b.Trial(t.Context(), tr); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%+v: %v", tr, err)
 		}
+	}
+	// What is done to the device fails: the trial is over.
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	o, err := b.Trial(ctx, trial.Trial{Rate: 100, Duration: time.Hour, Sizes: trial.Sizes{128},
+		During: &trial.Intervention{Name: "kick", At: 10 * time.Millisecond, Do: func(context.Context) error { return errors.New("no foot") }}})
+	if err == nil || err.Error() != "kick: no foot" || o.Cut {
+		t.Errorf("an intervention that fails: %v, cut %v", err, o.Cut)
 	}
 }

@@ -17,11 +17,14 @@
 // [Stages] takes the router's code apart: what parsing, the decision and rewriting take of a packet's time, without devices.
 //
 // A [Bench] puts one device under test between a sender and a receiver of perf/traffic, as a trial.Tester: the procedures of
-// perf/procedure measure it, and perf/report shows what they found.
+// perf/procedure measure it, and perf/report shows what they found. [Ports] are the same with two ports of this machine and a device that is
+// somebody else's. [Tester] says what sender and receiver do on their own.
 //
 // What to beware of:
 //   - Absolute figures of a virtual machine drift by a factor of two. Only ratios of one round mean anything, and only
 //     the median of several rounds, with its range.
+//   - Two testbeds at a time starve one another: their threads are urgent, and the softirqs of core 1 wait behind those for a second and
+//     more. Packets then arrive when their trial is over.
 //   - A busy machine takes time from core 1. Each window tells how much (Window.Foreign); a report tells the worst.
 //   - What the counter costs is part of every peer's figures, on veth: the kernel runs it in the softirq of whoever
 //     transmits. Thereby ratios come out closer to 1 than with a wire in between.

@@ -14,9 +14,11 @@ type perfCommand struct {
 	Run       perfRunCommand       `cmd:"" help:"Offer a rate for a while, and say what came back."`
 	RFC2544   perfRFC2544Command   `cmd:"" name:"rfc2544" help:"The procedures of RFC 2544: throughput, latency, loss, back-to-back (RFC 9004), recovery, reset; or all but the last."`
 	MLRsearch perfMLRsearchCommand `cmd:"" name:"mlrsearch" help:"Search the rates at which several loss ratios are kept (RFC 9971): NDR and PDR unless told otherwise."`
+	Imix      perfImixCommand      `cmd:"" help:"The highest rate without loss of a mix of frame sizes (RFC 6985)."`
 	Reconf    perfReconfCommand    `cmd:"" help:"Say for how long a change of the running device stops packets."`
 	Soak      perfSoakCommand      `cmd:"" help:"Offer a rate for half an hour."`
 	Peers     perfPeersCommand     `cmd:"" help:"Put weir beside the I/O floor and the kernel's forwarding, by XDP and by its stack, on one testbed (root, two CPUs)."`
+	Tester    perfTesterCommand    `cmd:"" help:"Say what the generator and the receiver can do on their own: pacing, ceiling, bias (root, two CPUs)."`
 	Stages    perfStagesCommand    `cmd:"" help:"Say what each stage of the packet loop takes, without devices: parsing, decision, rewriting."`
 	Compare   perfCompareCommand   `cmd:"" help:"Put the figures of one report through those of another, with the interval that each ratio is known to."`
 	Floor     perfFloorCommand     `cmd:"" hidden:"" help:"The least that a forwarder on AF_XDP can do; peers runs it."`

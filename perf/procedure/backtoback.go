@@ -111,7 +111,7 @@ func (r *runner) burst(sizes trial.Sizes, rate float64, longest, step uint64, na
 func (r *runner) clean(sizes trial.Sizes, rate float64, frames uint64, name string) (clean bool, slow string, err error) {
 	for range verifications {
 		r.left = r.whole(0)
-		record, err := r.trial(name, trial.Burst(frames, rate, sizes), true)
+		record, err := r.trial(name, trial.Burst(frames, rate, sizes), counts)
 		if err != nil {
 			return false, "", err
 		}

@@ -57,7 +57,7 @@ func (r *runner) reconfiguration(sizes trial.Sizes, rate float64, o *Reconfigura
 	for n := range o.Repeats {
 		r.left = time.Duration(o.Repeats-n) * r.whole(o.Duration)
 		var record *trial.Record
-		if record, err = r.trial(fmt.Sprintf("reconfiguration, %d of %d", n+1, o.Repeats), t, false); err != nil {
+		if record, err = r.trial(fmt.Sprintf("reconfiguration, %d of %d", n+1, o.Repeats), t, all); err != nil {
 			break
 		}
 		if record.Short() {

@@ -68,7 +68,7 @@ func (r *runner) recovery(sizes trial.Sizes, throughput float64, o *RecoveryOpti
 	for n := 0; n < o.Repeats && at.Refused == ""; n++ {
 		r.left = time.Duration(o.Repeats-n) * r.whole(t.Length())
 		var record *trial.Record
-		if record, err = r.trial(fmt.Sprintf("recovery, %d of %d", n+1, o.Repeats), t, false); err != nil {
+		if record, err = r.trial(fmt.Sprintf("recovery, %d of %d", n+1, o.Repeats), t, all); err != nil {
 			break
 		}
 		switch {
@@ -173,7 +173,7 @@ func (r *runner) reset(sizes trial.Sizes, rate float64, o *ResetOptions) (err er
 	for n := 0; n < o.Repeats && at.Refused == ""; n++ {
 		r.left = time.Duration(o.Repeats-n) * r.whole(t.Duration)
 		var record *trial.Record
-		if record, err = r.trial(fmt.Sprintf("reset, %d of %d", n+1, o.Repeats), t, false); err != nil {
+		if record, err = r.trial(fmt.Sprintf("reset, %d of %d", n+1, o.Repeats), t, all); err != nil {
 			break
 		}
 		switch {

@@ -25,7 +25,7 @@ type Result struct {
 	Reconfigurations []ReconfigurationTime `json:"reconfigurations,omitempty"` // Reconfiguration
 	Runs             []RunAt               `json:"runs,omitempty"`             // Run, Soak
 
-	Trials []trial.Record `json:"trials"` // all, in order; those of searches without latencies and series
+	Trials []trial.Record `json:"trials"` // all, in order; those of searches without latencies, and series only where a change over time is what they are about
 }
 
 // Parameter is a choice that the procedure was run with.

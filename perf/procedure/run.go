@@ -162,8 +162,17 @@ func (r *runner) check(sizes trial.Sizes, rate float64) error {
 	}
 }
 
-// trial makes one, and keeps it. thin drops what takes much room.
-func (r *runner) trial(step string, t trial.Trial, thin bool) (*trial.Record, error) {
+// kept is how much of an outcome a result keeps.
+type kept int
+
+const (
+	counts    kept = iota // neither latencies nor series, which take much room
+	latencies             // no series
+	all
+)
+
+// trial makes one, and keeps what is wanted of it.
+func (r *runner) trial(step string, t trial.Trial, keep kept) (*trial.Record, error) {
 	if r.ctx.Err() != nil {
 		return nil, errEnded
 	}
@@ -180,8 +189,11 @@ func (r *runner) trial(step string, t trial.Trial, thin bool) (*trial.Record, er
 		return nil, err
 	}
 	outcome.Cut = ended && err != nil
-	if thin {
-		outcome.Latency, outcome.Series = nil, nil
+	if keep < all {
+		outcome.Series = nil
+	}
+	if keep < latencies {
+		outcome.Latency = nil
 	}
 	r.result.Trials = append(r.result.Trials, trial.Record{Number: number, Step: step, Trial: t, Outcome: outcome})
 	record := &r.result.Trials[number-1]

@@ -161,7 +161,7 @@ func (s *search) try(g *Goal, load float64) error {
 	voided := 0
 	for g.Classify(s.loads[load]) == Undecided {
 		s.r.left = s.estimate(g)
-		record, err := s.r.trial("search "+g.Name, trial.Trial{Rate: load, Duration: g.Final, Sizes: s.sizes}, true)
+		record, err := s.r.trial("search "+g.Name, trial.Trial{Rate: load, Duration: g.Final, Sizes: s.sizes}, counts)
 		if err != nil {
 			return err
 		}

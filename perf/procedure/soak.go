@@ -51,7 +51,7 @@ func runs(ctx context.Context, tester trial.Tester, o *RunOptions, result *Resul
 }
 
 func (r *runner) runAt(sizes trial.Sizes, rate float64, duration time.Duration) error {
-	record, err := r.trial(r.result.Procedure, trial.Trial{Rate: rate, Duration: duration, Sizes: sizes}, false)
+	record, err := r.trial(r.result.Procedure, trial.Trial{Rate: rate, Duration: duration, Sizes: sizes}, all)
 	if err == errEnded && len(r.result.Trials) > 0 && r.result.Trials[len(r.result.Trials)-1].Cut {
 		record = &r.result.Trials[len(r.result.Trials)-1] // is worth a line: it had a rate, only not for long
 	}

@@ -256,6 +256,9 @@ func headline(r *procedure.Result) string {
 		parts = append(parts, fmt.Sprintf("%s of %s bytes: %s lost", rateText(at.Rate), at.Sizes, lossText(at.Loss)))
 	}
 	text := strings.Join(parts, "; ")
+	if text == "" && r.Partial == "" {
+		text = "nothing can be stated"
+	}
 	if r.Partial != "" {
 		text = strings.TrimSuffix("partial ("+r.Partial+"): "+text, ": ")
 	}

@@ -135,7 +135,7 @@ func tickText(v float64) string {
 	if v == 0 || math.Abs(v) < 1e-12 {
 		return "0"
 	}
-	return strconv.FormatFloat(v, 'g', 5, 64)
+	return strconv.FormatFloat(v, 'g', 7, 64)
 }
 
 // svg draws. Colours come from the page's style, by class.

@@ -21,7 +21,7 @@
 // What to beware of:
 //   - The time that is stamped is the one at which the packet is handed to the kernel. What the sender's own way to the wire
 //     takes is in every latency: Bias measures it, with a wire in the place of the device under test.
-//   - A live frame is on its way when the last one of its batch is due. Batches are as long as 100 µs of the rate, and one packet
-//     below 20,000 a second.
+//   - A live frame is on its way when the last one of its batch is due. Batches are as long as 10 µs of the rate, and one packet
+//     below 200,000 a second.
 //   - Frames of anybody else go on to the receiver's kernel, and are counted as strangers.
 package traffic

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -21,8 +22,14 @@ type Live struct {
 // frames that the kernel runs the program over before it passes them on.
 const liveBatchMax = 64
 
+// repeatMax is how often the kernel repeats a program at most.
+const repeatMax = math.MaxUint32
+
 // NewLive makes one for a port.
 func NewLive(port Port, plan *Plan) (*Live, error) {
+	if err := port.fits(plan); err != nil {
+		return nil, fmt.Errorf("load sender: %w", err)
+	}
 	spec, err := loadSend()
 	if err != nil {
 		return nil, fmt.Errorf("load sender: %w", err)
@@ -74,30 +81,44 @@ func (l *Live) Send(ctx context.Context, r *Run) (sent Sent, err error) {
 			fastest = unpacedMax
 		}
 	}
-	// A batch is on its way when its last frame is due. So that the first waits 100 µs for that at most:
-	batch := uint32(min(max(fastest*100e-6, 1), liveBatchMax))
+	// A batch is on its way when its last frame is due. So that the first waits 10 µs for that at most:
+	batch := uint32(min(max(fastest*10e-6, 1), liveBatchMax))
 	before := make([]uint64, binsMax)
 	if err := errors.Join(l.objects.Run.Set(&sendRun{Start: uint64(r.Start), BinShift: uint32(r.binShift), Id: uint32(r.id), Flows: uint32(len(l.plan.flows))}),
 		l.objects.Settings.Set(&set), l.objects.State.Set(&sendState{}), readArray(l.objects.Bins, before)); err != nil {
 		return sent, fmt.Errorf("set sender: %w", err)
 	}
+	limit := set.Limit
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		set.Limit = 0
 		_ = l.objects.Settings.Set(&set) // it is mapped memory
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-stopped // else it might end the next run
+		}
+	}()
 	frame := make([]byte, l.plan.sizeMax)
+	var state sendState
 	err = l.port.do(func() error {
 		// A signal ends a run early; the library then starts it again, and the state of the program makes it the rest. What is
 		// repeated beyond the end costs some 50 ns each.
-		_, err := l.objects.Send.Run(&ebpf.RunOptions{
-			Data: frame, Repeat: uint32(min(set.Limit+1, 1<<32-1)), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: batch,
-		})
-		return err
+		for before := uint64(0); ; before = state.Sent {
+			if _, err := l.objects.Send.Run(&ebpf.RunOptions{
+				Data: frame, Repeat: uint32(min(limit+1, repeatMax)), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: batch,
+			}); err != nil {
+				return err
+			}
+			// It is over, unless there were more packets than repetitions.
+			if err := l.objects.State.Get(&state); err != nil || state.Sent-before < repeatMax {
+				return err
+			}
+		}
 	})
-	var state sendState
 	after := make([]uint64, binsMax)
-	err = errors.Join(err, l.objects.State.Get(&state), readArray(l.objects.Bins, after), ctx.Err())
+	err = errors.Join(err, readArray(l.objects.Bins, after), ctx.Err())
 	sent = Sent{Packets: state.Sent, Bytes: state.Bytes, Time: time.Duration(state.Last), Skipped: time.Duration(state.Skipped), Late: state.Late}
 	for i := range sent.bins {
 		sent.bins[i] = after[i] - before[i]

@@ -24,6 +24,8 @@ type Plan struct {
 	flows   []sendFlow
 	slots   []sendSlot // their number is a power of two
 	sizeMax int        // of frames, without FCS
+
+	packetMax int // of what is in the frames: IP headers and what follows
 }
 
 // Link is what the frames of a plan have at the Ethernet.
@@ -57,6 +59,7 @@ func NewPlan(streams []Stream, link Link, sizes trial.Sizes) (*Plan, error) {
 		p.Streams = append(p.Streams, s)
 		for _, size := range s.Sizes {
 			p.sizeMax = max(p.sizeMax, size-fcsLen)
+			p.packetMax = max(p.packetMax, size-fcsLen-s.framing())
 		}
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -76,6 +79,14 @@ func (p *Plan) FrameMax() int { return p.sizeMax }
 
 // Flows is the number of 5-tuples.
 func (p *Plan) Flows() int { return len(p.flows) }
+
+// framing is what comes before the packet: addresses, type, and a tag where there is one.
+func (s *Stream) framing() int {
+	if s.VLAN != 0 {
+		return 18
+	}
+	return 14
+}
 
 // fill makes the slots: each stream has its share of them, spread evenly, and in it each flow its own.
 func (p *Plan) fill(rng *rand.Rand, first []int) {

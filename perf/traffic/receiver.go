@@ -22,6 +22,9 @@ type Receiver struct {
 
 // NewReceiver attaches one to a port, in the driver where that can, else in the kernel's generic path.
 func NewReceiver(port Port, plan *Plan) (*Receiver, error) {
+	if err := port.fits(plan); err != nil {
+		return nil, fmt.Errorf("load receiver: %w", err)
+	}
 	spec, err := loadReceive()
 	if err != nil {
 		return nil, fmt.Errorf("load receiver: %w", err)

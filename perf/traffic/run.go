@@ -18,6 +18,7 @@ type Port struct {
 	Name  string
 	Index int
 	MAC   net.HardwareAddr
+	MTU   int // 0: not known, and then nothing is held to it
 	// Do runs a function in the port's network namespace, on a thread of its own. nil: this one's.
 	Do func(func() error) error
 }
@@ -27,6 +28,14 @@ func (p *Port) do(f func() error) error {
 		return f()
 	}
 	return p.Do(f)
+}
+
+// fits says whether a port takes the plan's frames.
+func (p *Port) fits(plan *Plan) error {
+	if p.MTU > 0 && plan.packetMax > p.MTU {
+		return fmt.Errorf("packets of up to %d bytes: the MTU of %s is %d", plan.packetMax, p.Name, p.MTU)
+	}
+	return nil
 }
 
 // Sender puts the packets of a plan on the wire. It is for one run at a time.
@@ -61,10 +70,11 @@ const (
 	unpacedMax = 30e6  // packets a second that no sender can reach
 	burstMax   = 16    // packets that a sender may be late by and catch up: what veth moves at once (DEV_MAP_BULK_SIZE)
 	RateMax    = 600e6 // of which 1/65536 ns tell rates apart
-	ahead      = 3 * time.Millisecond
+	ahead      = 30 * time.Millisecond
 )
 
-// Ahead is a time that is early enough to begin a run at.
+// Ahead is a time that is early enough to begin a run at: until then the sender has its thread on its CPU, and the kernel its frames, which
+// takes milliseconds where others want the CPU.
 func Ahead() int64 { return (clock.now() + int64(ahead)) &^ (1<<stampShift - 1) }
 
 // monotonic reads CLOCK_MONOTONIC, as bpf_ktime_get_ns does, without a system call.

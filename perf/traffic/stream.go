@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 
 	"weir/perf/trial"
 )
@@ -63,52 +60,14 @@ type fields struct {
 	Size     string `yaml:"size"`
 }
 
-// ReadStreams reads a file of streams:
-//
-//	streams:
-//	  - name: web
-//	    from: 10.0.0.2              # an address, a prefix, or first-last
-//	    to: 198.51.100.0/24         # or `prefixes: FILE`, with a prefix a line (.gz too)
-//	    proto: tcp                  # udp unless said, icmp
-//	    sport: 1024-65535
-//	    dport: 443
-//	    flows: 1000                 # 1 unless said
-//	    choice: zipf 1.0            # uniform unless said
-//	    size: imix                  # 64 unless said; or a mix such as 64x7,570x4,1518x1
-//	    weight: 3                   # 1 unless said
-//	    dscp: 46
-//	    vlan: 100
-func ReadStreams(file string) ([]Stream, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read streams: %w", err)
-	}
-	var content struct {
-		Streams []fields `yaml:"streams"`
-	}
-	if err := yaml.UnmarshalWithOptions(text, &content, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("read streams from %s: %w", file, errors.New(yaml.FormatError(err, false, true)))
-	}
-	if len(content.Streams) == 0 {
-		return nil, fmt.Errorf("read streams from %s: there are none: expected a list under `streams:`", file)
-	}
-	var list []Stream
-	for i := range content.Streams {
-		s, err := content.Streams[i].stream()
-		if err != nil {
-			return nil, fmt.Errorf("read streams from %s: streams[%d]%s: %w", file, i, in(content.Streams[i].Name), err)
-		}
-		list = append(list, s)
-	}
-	return list, nil
+// fieldError is an error in one of the fields.
+type fieldError struct {
+	name string
+	err  error
 }
 
-func in(name string) string {
-	if name == "" {
-		return ""
-	}
-	return " (" + name + ")"
-}
+func (e *fieldError) Error() string { return e.err.Error() }
+func (e *fieldError) Unwrap() error { return e.err }
 
 // ParseStream reads a stream from words such as "to=198.51.100.0/24 proto=tcp dport=443", with the names of a file's keys.
 func ParseStream(text string) (Stream, error) {
@@ -139,14 +98,14 @@ func ParseStream(text string) (Stream, error) {
 
 // stream reads the fields, and completes those that are not there.
 func (f *fields) stream() (s Stream, err error) {
-	s = Stream{Name: f.Name, Weight: 1, Proto: udp, SrcPort: [2]uint16{1024, 65535}, DstPort: [2]uint16{9, 9}, Flows: 1, Sizes: trial.Sizes{trial.SizeMin}}
+	s = Stream{Name: f.Name, Weight: 1, Proto: udp, SrcPort: [2]uint16{1024, 65535}, DstPort: [2]uint16{9, 9}, Flows: 1}
 	number := func(name, text string, low, high int, set func(int)) {
 		if text == "" || err != nil {
 			return
 		}
 		n, e := strconv.Atoi(text)
 		if e != nil || n < low || n > high {
-			err = fmt.Errorf("%s %q: expected a number from %d to %d", name, text, low, high)
+			err = &fieldError{name, fmt.Errorf("%s %q: expected a number from %d to %d", name, text, low, high)}
 			return
 		}
 		set(n)
@@ -162,7 +121,7 @@ func (f *fields) stream() (s Stream, err error) {
 		a, e1 := strconv.ParseUint(first, 10, 16)
 		b, e2 := strconv.ParseUint(last, 10, 16)
 		if e1 != nil || e2 != nil || a > b {
-			err = fmt.Errorf("%s %q: expected a port or a range such as 1024-65535", name, text)
+			err = &fieldError{name, fmt.Errorf("%s %q: expected a port or a range such as 1024-65535", name, text)}
 			return
 		}
 		*to = [2]uint16{uint16(a), uint16(b)}
@@ -177,33 +136,34 @@ func (f *fields) stream() (s Stream, err error) {
 		return s, err
 	}
 	if s.From, err = parseRange("from", f.From); err != nil {
-		return s, err
+		return s, &fieldError{"from", err}
 	}
 	switch {
 	case f.Prefixes != "" && f.To != "":
-		return s, errors.New("to and prefixes: expected one of them")
+		return s, &fieldError{"prefixes", errors.New("to and prefixes: expected one of them")}
 	case f.Prefixes != "":
 		if s.Prefixes, err = ReadPrefixes(f.Prefixes); err != nil {
-			return s, err
+			return s, &fieldError{"prefixes", err}
 		}
 		s.Prefixes = slices.DeleteFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() != s.From.First.Is4() })
 		if len(s.Prefixes) == 0 {
-			return s, fmt.Errorf("prefixes %s: none of the family of from", f.Prefixes)
+			return s, &fieldError{"prefixes", fmt.Errorf("prefixes %s: none of the family of from", f.Prefixes)}
 		}
 	default:
 		if s.To, err = parseRange("to", f.To); err != nil {
-			return s, err
+			return s, &fieldError{"to", err}
 		}
 	}
 	if s.Proto, err = parseProto(f.Proto, s.From.First.Is4()); err != nil {
-		return s, err
+		return s, &fieldError{"proto", err}
 	}
 	if s.Zipf, err = parseChoice(f.Choice); err != nil {
-		return s, err
+		return s, &fieldError{"choice", err}
 	}
+	s.Sizes = trial.Sizes{s.SizeMin()}
 	if f.Size != "" {
 		if s.Sizes, err = trial.ParseSizes(f.Size); err != nil {
-			return s, err
+			return s, &fieldError{"size", err}
 		}
 	}
 	return s, s.check()
@@ -212,10 +172,10 @@ func (f *fields) stream() (s Stream, err error) {
 // check finds what does not go together.
 func (s *Stream) check() error {
 	if s.Prefixes == nil && s.From.First.Is4() != s.To.First.Is4() {
-		return errors.New("from and to are of two families")
+		return &fieldError{"to", errors.New("from and to are of two families")}
 	}
 	if least := s.SizeMin(); len(s.Sizes) > 0 && slices.Min(s.Sizes) < least {
-		return fmt.Errorf("size %d: headers and a stamp take %d bytes", slices.Min(s.Sizes), least)
+		return &fieldError{"size", fmt.Errorf("size %d: headers and a stamp take %d bytes", slices.Min(s.Sizes), least)}
 	}
 	return nil
 }
@@ -233,18 +193,6 @@ func (s *Stream) SizeMin() int {
 		n += 12
 	}
 	return max(n, trial.SizeMin)
-}
-
-// Grow makes sizes that are too small for the stream's headers as small as they can be, and reports whether there were such: RFC 2544's
-// 64 bytes do not hold IPv6 and a stamp.
-func (s *Stream) Grow() (grown bool) {
-	s.Sizes = slices.Clone(s.Sizes)
-	for i, size := range s.Sizes {
-		if least := s.SizeMin(); size < least {
-			s.Sizes[i], grown = least, true
-		}
-	}
-	return grown
 }
 
 func parseRange(name, text string) (r Range, err error) {

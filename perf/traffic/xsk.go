@@ -48,6 +48,9 @@ type xskThread struct {
 
 // NewXSK opens one.
 func NewXSK(port Port, plan *Plan, o XSKOptions) (x *XSK, err error) {
+	if err := port.fits(plan); err != nil {
+		return nil, fmt.Errorf("open sender: %w", err)
+	}
 	if plan.sizeMax > 4096 {
 		return nil, fmt.Errorf("open sender: frames of %d bytes: AF_XDP takes at most 4096", plan.sizeMax)
 	}
