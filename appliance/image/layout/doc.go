@@ -4,11 +4,11 @@
 //
 // The disk has two partitions that are found by their names in the partition table, never by that of a device:
 //
-//	weir-esp     FAT32   EFI/BOOT/BOOTX64.EFI     systemd-boot
+//	WEIR-ESP     FAT32   EFI/BOOT/BOOTX64.EFI     systemd-boot
 //	                     loader/loader.conf       no menu, and no default: see below
 //	                     EFI/Linux/weir-A+3.efi   unified kernel images, one a slot
 //	                     EFI/Linux/weir-B.efi
-//	weir-config  ext4    weir.yaml, authorized_keys; what the router keeps
+//	WEIR-CONFIG  ext4    weir.yaml, authorized_keys; what the router keeps
 //
 // Which slot boots is decided by systemd-boot, from names and contents alone: a slot with a counter (+LEFT or +LEFT-DONE)
 // has that many tries left, each of which is counted before the kernel starts; one without a counter is good. Slots without

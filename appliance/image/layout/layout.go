@@ -8,11 +8,8 @@ import (
 
 // Names of partitions in the partition table, and labels of their file systems.
 const (
-	PartitionESP    = "weir-esp"
-	PartitionConfig = "weir-config"
-
-	LabelESP    = "WEIR-ESP"
-	LabelConfig = "WEIR-CONFIG"
+	ESP    = "WEIR-ESP"
+	Config = "WEIR-CONFIG"
 )
 
 // Tokens of the kernel command line.
