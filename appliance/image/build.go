@@ -246,7 +246,7 @@ func (p *parts) uki(o Options) ([]byte, error) {
 }
 
 // writeDisk makes the disk and brings it into its format.
-func (o Options) writeDisk(dir string, p *parts, uki []byte) error {
+func (o Options) writeDisk(dir string, p *parts, uki []byte) (err error) {
 	d := disk{loader: p.loader, uki: uki}
 	seed := sha256.New()
 	fmt.Fprintf(seed, "%s\n", bytesSHA256(uki))
@@ -265,7 +265,13 @@ func (o Options) writeDisk(dir string, p *parts, uki []byte) error {
 		id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // version 8 of RFC 9562: made as one likes
 		return id
 	}
-	raw := o.Disk
+	output, err := filepath.Abs(o.Disk)
+	if err != nil {
+		return err
+	}
+	unfinished := output + ".part" // what fails leaves no half of a disk
+	defer func() { err = errors.Join(err, os.RemoveAll(unfinished)) }()
+	raw := unfinished
 	if o.Format != "raw" {
 		raw = filepath.Join(dir, "raw")
 	}
@@ -274,17 +280,15 @@ func (o Options) writeDisk(dir string, p *parts, uki []byte) error {
 		return err
 	}
 	defer restore()
-	if err := d.write(raw, p.epoch); err != nil || raw == o.Disk {
+	if err := d.write(raw, p.epoch); err != nil {
 		return err
 	}
-	output, err := filepath.Abs(o.Disk)
-	if err != nil {
-		return err
+	if raw != unfinished {
+		if err := run(dir, nil, "qemu-img", "convert", "-q", "-c", "-m", "1", "-f", "raw", "-O", o.Format, raw, unfinished); err != nil {
+			return fmt.Errorf("convert the disk: %w", err)
+		}
 	}
-	if err := run(dir, nil, "qemu-img", "convert", "-q", "-c", "-m", "1", "-f", "raw", "-O", o.Format, raw, output); err != nil {
-		return fmt.Errorf("convert the disk: %w", err)
-	}
-	return nil
+	return os.Rename(unfinished, output)
 }
 
 // setenv sets a variable until restore is called.

@@ -13,7 +13,7 @@ type flavour struct {
 
 // common is what weir needs wherever it runs: disks and their file systems, VLANs, the way to the kernel for packets.
 var common = []string{
-	"crc32c_intel", "nls_cp437", "nls_ascii", "nls_utf8", "vfat", "efivarfs", "tun", "8021q",
+	"crc32c_intel", "ext4", "nls_cp437", "nls_ascii", "nls_utf8", "vfat", "efivarfs", "tun", "8021q",
 	"virtio_pci", "virtio_rng", "virtio_blk", "virtio_scsi", "sd_mod", "nvme",
 	"hv_storvsc", "vmw_pvscsi", "xen_blkfront",
 }

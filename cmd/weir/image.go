@@ -2,16 +2,12 @@ package main
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"weir/appliance/image"
 	"weir/appliance/image/layout"
-	"weir/mgmt"
 )
 
 type imageCommand struct {
@@ -76,23 +72,18 @@ func (c *imageBuildCommand) Run() error {
 
 // firstConfig checks the configuration that a router shall start with, and returns it with the files of routes that it names.
 func firstConfig(name string) ([]image.File, error) {
-	text, err := os.ReadFile(name)
+	config, err := load(name)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, err
 	}
-	files := []image.File{{Name: layout.ConfigFile, Data: text}}
-	var failed error
-	_, problems := mgmt.Parse(name, text, func(routes string) (io.ReadCloser, error) {
-		data, err := os.ReadFile(filepath.Join(filepath.Dir(name), routes))
+	printProblems(config.Warnings)
+	files := []image.File{{Name: layout.ConfigFile, Data: config.Text}}
+	for _, r := range config.RoutesFiles() {
+		data, err := os.ReadFile(r.Path)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read routes: %w", err)
 		}
-		files = append(files, image.File{Name: routes, Data: data})
-		return io.NopCloser(strings.NewReader(string(data))), nil
-	})
-	printProblems(problems)
-	if problems.Refused() {
-		return nil, errors.Join(failed, silent{exitRefused})
+		files = append(files, image.File{Name: r.Name, Data: data})
 	}
 	return files, nil
 }

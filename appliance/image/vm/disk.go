@@ -41,7 +41,7 @@ func Slots(t testing.TB, disk string) []string {
 	if err != nil {
 		t.Fatalf("read %s of %s: %v", layout.ESP, disk, err)
 	}
-	list, err := fs.ReadDir("/" + layout.SlotsDir)
+	list, err := fs.ReadDir(layout.SlotsDir)
 	if err != nil {
 		t.Fatalf("read %s of %s: %v", layout.SlotsDir, disk, err)
 	}
