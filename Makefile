@@ -1,11 +1,12 @@
-# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang), `bench-fib` and `bench-acl` (DPDK), and `container` (buildah or docker).
+# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang), `bench-fib` and `bench-acl` (DPDK), `image` (see
+# `setup-image`), and `container` (buildah or docker).
 
 GO      ?= go
 BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages peers container install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages peers container image image-test image-lock setup-image install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -84,12 +85,35 @@ bench-stages: build ## what each stage of the packet loop takes, with rules and 
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf stages --rounds $(ROUNDS) --routes bin/internet.gz --page $(RESULTS)/stages.md
 
+setup-image: ## install what building and trying images needs (Debian, root)
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends e2fsprogs qemu-utils qemu-system-x86 ovmf
+
+FLAVOUR ?= cloud
+IMAGE   ?= bin/weir-$(FLAVOUR).img
+image: build ## build the appliance's disk, FLAVOUR cloud or metal; more for `weir image build` in ARGS
+	$(BIN) image build --flavour $(FLAVOUR) -o $(IMAGE) $(ARGS)
+
+image-test: need-root ## start images in QEMU, and look whether they do what they should (root)
+	$(GO) test -buildvcs=false -count 1 -timeout 60m -v ./appliance/image/...
+
+# What apt has now, in the form of the lock file: what for, name, version, checksum.
+LOCK = appliance/image/packages.lock
+image-lock: ## pin the kernels and the boot loader that apt has now
+	@pin() { apt-cache show --no-all-versions "$$2" | awk -v role="$$1" -v name="$$2" '/^Version:/ {v = $$2} /^SHA256:/ {s = $$2} END {print role, name, v, s}'; }; \
+	kernel() { apt-cache depends "$$1" | awk '/Depends: linux-image-/ {print $$2; exit}'; }; \
+	{ pin boot systemd-boot-efi; pin cloud "$$(kernel linux-image-cloud-amd64)"; pin metal "$$(kernel linux-image-amd64)"; } >$(LOCK).new
+	@awk 'NF != 4 {exit 1}' $(LOCK).new || { cat $(LOCK).new; echo "apt does not know them all: apt-get update first"; exit 1; }
+	mv $(LOCK).new $(LOCK)
+
 container: ## build the container image with docker or buildah
 	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi
 
 PREFIX ?= /usr/local
-install: build ## install the binary below PREFIX (/usr/local)
+install: build ## install the binary below PREFIX (/usr/local), and a unit for systemd
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/weir
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's#/usr/local/#$(PREFIX)/#' appliance/weir.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
 
 clean: ## remove what was built
 	rm -rf bin
