@@ -107,7 +107,7 @@ image-lock: ## pin the kernels and the boot loader that apt has now
 	mv $(LOCK).new $(LOCK)
 
 container: ## build the container image with docker or buildah
-	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi
+	@if command -v buildah >/dev/null; then buildah bud --isolation chroot --build-arg VERSION=$(VERSION) -t weir .; else docker build --build-arg VERSION=$(VERSION) -t weir .; fi
 
 PREFIX ?= /usr/local
 install: build ## install the binary below PREFIX (/usr/local), and a unit for systemd

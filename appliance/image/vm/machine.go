@@ -46,9 +46,12 @@ const (
 	firmwareVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
 
-// Require skips the test where QEMU or its firmware is not installed. Where CI=true it fails instead.
+// Require skips the test where QEMU or its firmware is not installed, and under the race detector. Where CI=true it fails for want of QEMU.
 func Require(t testing.TB) {
 	t.Helper()
+	if underRace {
+		t.Skip("images are tried without the race detector")
+	}
 	missing := func(what string) {
 		t.Helper()
 		if os.Getenv("CI") == "true" {
