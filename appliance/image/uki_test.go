@@ -113,3 +113,25 @@ func TestPlace(t *testing.T) {
 		}
 	}
 }
+
+// FuzzPlace feeds what may lie on an ESP: a place that can be read can be written, and is the same then.
+func FuzzPlace(f *testing.F) {
+	p := parts{stub: smallStub(), kernel: []byte("kernel"), initrd: []byte("initrd")}
+	p.commandLine, _ = Options{}.commandLine()
+	uki, err := p.uki(Options{Version: "1.2"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uki)
+	f.Add([]byte("MZ"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		place, err := layout.ReadPlace(bytes.NewReader(file))
+		if err != nil {
+			return
+		}
+		before := bytes.Clone(file)
+		if err := layout.Place(file, place); err != nil || !bytes.Equal(file, before) {
+			t.Errorf("%+v was read, and is written as another: %v", place, err)
+		}
+	})
+}

@@ -95,11 +95,11 @@ func ReadPlace(uki io.ReaderAt) (Placed, error) {
 	if err != nil {
 		return Placed{}, err
 	}
-	n, err := strconv.Atoi(generation.text)
-	if s := Slot(slot.text); err != nil || s != SlotA && s != SlotB {
+	n, err := strconv.ParseUint(generation.text, 10, 32) // no signs
+	if s := Slot(slot.text); err != nil || n < 1 || s != SlotA && s != SlotB {
 		return Placed{}, fmt.Errorf("slot %q, generation %q: not as weir writes them", slot.text, generation.text)
 	}
-	return Placed{Slot: Slot(slot.text), Generation: n}, nil
+	return Placed{Slot: Slot(slot.text), Generation: int(n)}, nil
 }
 
 // Place writes slot and generation into a unified kernel image. Nothing else of it changes, nor does its size.

@@ -57,15 +57,3 @@ func TestUpgradeSize(t *testing.T) {
 		t.Errorf("an upgrade that does not fit: %v", err)
 	}
 }
-
-// FuzzReadPlace feeds what may lie on an ESP.
-func FuzzReadPlace(f *testing.F) {
-	f.Add([]byte("MZ"))
-	f.Fuzz(func(t *testing.T, file []byte) {
-		if p, err := ReadPlace(bytes.NewReader(file)); err == nil {
-			if err := Place(file, p); p.Generation > 0 && err != nil {
-				t.Errorf("%+v was read, and cannot be written: %v", p, err)
-			}
-		}
-	})
-}
