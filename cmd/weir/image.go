@@ -22,8 +22,8 @@ type imageBuildCommand struct {
 	Flavour string `enum:"cloud,metal" default:"cloud" help:"Kernel and drivers: cloud for virtual machines, metal for both (${default})."`
 	Format  string `enum:"raw,qcow2" default:"raw" help:"Format of the disk: raw or qcow2 (${default})."`
 
-	Config        string `short:"c" placeholder:"FILE" help:"The configuration to start with, with the files of routes that it names."`
-	SSHKey        string `name:"ssh-key" placeholder:"FILE" help:"Public keys that may log in as admin where the configuration has no users."`
+	Config        string `short:"c" placeholder:"FILE" xor:"first" help:"The configuration to start with, with the files of routes that it names."`
+	SSHKey        string `name:"ssh-key" placeholder:"FILE" xor:"first" help:"Instead: public keys that may log in as admin, to bring a configuration."`
 	CPUsForWorker string `name:"cpus-for-workers" placeholder:"LIST" help:"CPUs that the kernel leaves to workers, as 2-7."`
 	HugePages     int    `placeholder:"N" help:"Pages of 2 MiB to set aside at the start."`
 	KernelOptions string `placeholder:"WORDS" help:"More for the kernel's command line."`
