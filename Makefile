@@ -6,7 +6,7 @@ BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages peers container image image-test image-lock setup-image install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages peers container install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -85,6 +85,7 @@ bench-stages: build ## what each stage of the packet loop takes, with rules and 
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf stages --rounds $(ROUNDS) --routes bin/internet.gz --page $(RESULTS)/stages.md
 
+.PHONY: setup-image image image-test image-lock
 setup-image: ## install what building and trying images needs (Debian, root)
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends e2fsprogs qemu-utils qemu-system-x86 ovmf
