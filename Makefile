@@ -85,6 +85,9 @@ bench-stages: build ## what each stage of the packet loop takes, with rules and 
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf stages --rounds $(ROUNDS) --routes bin/internet.gz --page $(RESULTS)/stages.md
 
+container: ## build the container image with docker or buildah
+	@if command -v buildah >/dev/null; then buildah bud --isolation chroot --build-arg VERSION=$(VERSION) -t weir .; else docker build --build-arg VERSION=$(VERSION) -t weir .; fi
+
 .PHONY: setup-image image image-test image-lock
 setup-image: ## install what building and trying images needs (Debian, root)
 	apt-get update -q
@@ -106,9 +109,6 @@ image-lock: ## pin the kernels and the boot loader that apt has now
 	{ pin boot systemd-boot-efi; pin cloud "$$(kernel linux-image-cloud-amd64)"; pin metal "$$(kernel linux-image-amd64)"; } >$(LOCK).new
 	@awk 'NF != 4 {exit 1}' $(LOCK).new || { cat $(LOCK).new; echo "apt does not know them all: apt-get update first"; exit 1; }
 	mv $(LOCK).new $(LOCK)
-
-container: ## build the container image with docker or buildah
-	@if command -v buildah >/dev/null; then buildah bud --isolation chroot --build-arg VERSION=$(VERSION) -t weir .; else docker build --build-arg VERSION=$(VERSION) -t weir .; fi
 
 PREFIX ?= /usr/local
 install: build ## install the binary below PREFIX (/usr/local), and a unit for systemd
