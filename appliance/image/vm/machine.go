@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,10 +91,10 @@ func Start(t testing.TB, o Options) *Machine {
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
 	m.cmd.ExtraFiles = files
 	m.cmd.Stdout, m.cmd.Stderr = m.console, &m.stderr
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdin, err := m.cmd.StdinPipe()
 	if err == nil {
-		m.stdin, err = stdin, m.cmd.Start()
+		m.stdin, err = stdin, m.run()
 	}
 	for _, f := range files {
 		_ = f.Close() // QEMU has its own
@@ -101,11 +102,6 @@ func Start(t testing.TB, o Options) *Machine {
 	if err != nil {
 		t.Fatalf("start a machine: %v", err)
 	}
-	go func() {
-		m.err = m.cmd.Wait()
-		close(m.done)
-		m.console.end()
-	}()
 	t.Cleanup(func() {
 		m.Cut()
 		if t.Failed() {
@@ -113,6 +109,25 @@ func Start(t testing.TB, o Options) *Machine {
 		}
 	})
 	return m
+}
+
+// run starts QEMU and sees to its end. It is to end with the tests however those end, which is to say with the thread that started it: that
+// one does nothing else meanwhile.
+func (m *Machine) run() error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := m.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		m.err = m.cmd.Wait()
+		close(m.done)
+		m.console.end()
+	}()
+	return <-started
 }
 
 // arguments are QEMU's for everything but NICs.
