@@ -1,4 +1,5 @@
-# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang), `bench-fib` and `bench-acl` (DPDK), and `container` (buildah or docker).
+# weir. `make` alone lists the targets. Only Go is needed, but for `generate` (clang), `bench-fib` and `bench-acl` (DPDK), `image` (see
+# `setup-image`), and `container` (buildah or docker).
 
 GO      ?= go
 BIN     := bin/weir
@@ -106,11 +107,35 @@ bench-rfc2544: need-root build ## RFC 2544, and latencies at shares of PDR, of w
 		--window-size=1060,1000 --screenshot=rfc2544-weir.png file://$$PWD/rfc2544-weir.html 2>/dev/null; fi
 
 container: ## build the container image with docker or buildah
-	@if command -v buildah >/dev/null; then buildah bud --isolation chroot -t weir .; else docker build -t weir .; fi
+	@if command -v buildah >/dev/null; then buildah bud --isolation chroot --build-arg VERSION=$(VERSION) -t weir .; else docker build --build-arg VERSION=$(VERSION) -t weir .; fi
+
+.PHONY: setup-image image image-test image-lock
+setup-image: ## install what building and trying images needs (Debian, root)
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends e2fsprogs qemu-utils qemu-system-x86 ovmf
+
+FLAVOUR ?= cloud
+IMAGE   ?= bin/weir-$(FLAVOUR).img
+image: build ## build the appliance's disk, FLAVOUR cloud or metal; more for `weir image build` in ARGS
+	$(BIN) image build --flavour $(FLAVOUR) -o $(IMAGE) $(ARGS)
+
+image-test: need-root ## start images in QEMU, and look whether they do what they should (root)
+	$(GO) test -buildvcs=false -count 1 -timeout 60m -v ./appliance/image/...
+
+# What apt has now, in the form of the lock file: what for, name, version, checksum.
+LOCK = appliance/image/packages.lock
+image-lock: ## pin the kernels and the boot loader that apt has now
+	@pin() { apt-cache show --no-all-versions "$$2" | awk -v role="$$1" -v name="$$2" '/^Version:/ {v = $$2} /^SHA256:/ {s = $$2} END {print role, name, v, s}'; }; \
+	kernel() { apt-cache depends "$$1" | awk '/Depends: linux-image-/ {print $$2; exit}'; }; \
+	{ pin boot systemd-boot-efi; pin cloud "$$(kernel linux-image-cloud-amd64)"; pin metal "$$(kernel linux-image-amd64)"; } >$(LOCK).new
+	@awk 'NF != 4 {exit 1}' $(LOCK).new || { cat $(LOCK).new; echo "apt does not know them all: apt-get update first"; exit 1; }
+	mv $(LOCK).new $(LOCK)
 
 PREFIX ?= /usr/local
-install: build ## install the binary below PREFIX (/usr/local)
+install: build ## install the binary below PREFIX (/usr/local), and a unit for systemd
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/weir
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's#/usr/local/#$(PREFIX)/#' appliance/weir.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
 
 clean: ## remove what was built
 	rm -rf bin

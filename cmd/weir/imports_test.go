@@ -14,31 +14,34 @@ import (
 
 // rooms is the table of ARCHITECTURE.md: what each folder may import of weir. A folder that is not listed may not exist.
 var rooms = map[string][]string{
-	"rings/steer":      {},
-	"rings/ethtool":    {},
-	"rings":            {"rings/steer", "rings/ethtool"},
-	"policy/packet":    {},
-	"fib":              {},
-	"fib/asm":          {},
-	"policy":           {"policy/packet", "fib"},
-	"policy/asm":       {},
-	"policy/oracle":    {"policy", "policy/packet", "fib"},
-	"appliance":        {"rings", "policy/packet", "policy", "fib"},
-	"mgmt/document":    {},
-	"mgmt/store":       {},
-	"mgmt":             {"mgmt/document", "mgmt/store", "policy", "policy/packet", "fib"},
-	"mgmt/ssh":         {"mgmt", "mgmt/document"},
-	"mgmt/web":         {},
-	"perf/lab":         {"rings/ethtool"},
-	"perf/lab/demo":    {"perf/lab"},
-	"perf/environment": {"rings/ethtool"},
-	"perf/trial":       {},
-	"perf/traffic":     {"rings", "perf/trial"},
-	"perf/procedure":   {"perf/trial"},
-	"perf/report":      {"perf/environment", "perf/trial", "perf/procedure"},
-	"perf":             {"rings", "policy/packet", "perf/lab", "perf/environment", "perf/trial", "perf/traffic"},
-	"perf/versus":      {"perf", "perf/lab", "perf/environment"},
-	"cmd/weir":         {"appliance", "mgmt", "mgmt/ssh", "mgmt/store", "mgmt/web", "policy", "policy/packet", "perf", "perf/environment", "perf/trial", "perf/traffic", "perf/procedure", "perf/report", "perf/lab/demo"},
+	"rings/steer":            {},
+	"rings/ethtool":          {},
+	"rings":                  {"rings/steer", "rings/ethtool"},
+	"policy/packet":          {},
+	"fib":                    {},
+	"fib/asm":                {},
+	"policy":                 {"policy/packet", "fib"},
+	"policy/asm":             {},
+	"policy/oracle":          {"policy", "policy/packet", "fib"},
+	"appliance":              {"rings", "policy/packet", "policy", "fib"},
+	"appliance/image":        {"appliance/image/layout"},
+	"appliance/image/layout": {},
+	"appliance/image/vm":     {"appliance/image/layout", "perf/lab"},
+	"mgmt/document":          {},
+	"mgmt/store":             {},
+	"mgmt":                   {"mgmt/document", "mgmt/store", "policy", "policy/packet", "fib"},
+	"mgmt/ssh":               {"mgmt", "mgmt/document"},
+	"mgmt/web":               {},
+	"perf/lab":               {"rings/ethtool"},
+	"perf/lab/demo":          {"perf/lab"},
+	"perf/environment":       {"rings/ethtool"},
+	"perf/trial":             {},
+	"perf/traffic":           {"rings", "perf/trial"},
+	"perf/procedure":         {"perf/trial"},
+	"perf/report":            {"perf/environment", "perf/trial", "perf/procedure"},
+	"perf":                   {"rings", "policy/packet", "perf/lab", "perf/environment", "perf/trial", "perf/traffic"},
+	"perf/versus":            {"perf", "perf/lab", "perf/environment"},
+	"cmd/weir":               {"appliance", "appliance/image", "appliance/image/layout", "mgmt", "mgmt/ssh", "mgmt/store", "mgmt/web", "policy", "policy/packet", "perf", "perf/environment", "perf/trial", "perf/traffic", "perf/procedure", "perf/report", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
@@ -53,7 +56,9 @@ var keepers = map[string][]string{
 	"github.com/gopacket/gopacket":            {"appliance"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"perf/trial"},
 	"github.com/pkg/sftp":                     {"mgmt/ssh"},
-	"golang.org/x/crypto":                     {"mgmt/ssh"},
+	"github.com/diskfs/go-diskfs":             {"appliance/image", "appliance/image/vm"},
+	"github.com/klauspost/compress":           {"appliance/image"},
+	"golang.org/x/crypto":                     {"mgmt/ssh", "appliance/image/vm"},
 	"golang.org/x/term":                       {"mgmt/ssh"},
 	"github.com/prometheus/client_golang":     {"appliance", "cmd/weir"},
 }
@@ -111,7 +116,7 @@ func check(t *testing.T, file, room string, allowed []string, imported string) {
 	isTest := strings.HasSuffix(file, "_test.go")
 	if other, ok := strings.CutPrefix(imported, "weir/"); ok {
 		self := other == room // an external test package imports its own
-		lab := isTest && (other == "perf/lab" || other == "perf/versus" || room == "cmd/weir" || room == "mgmt/ssh" && other == "policy")
+		lab := isTest && (other == "perf/lab" || other == "perf/versus" || other == "appliance/image/vm" || room == "cmd/weir" || room == "mgmt/ssh" && other == "policy")
 		schema := isTest && room == "mgmt/document" && other == "mgmt" // the language that documents are in
 		if !self && !lab && !schema && !slices.Contains(allowed, other) {
 			t.Errorf("%s: %s may not import %s", file, room, other)

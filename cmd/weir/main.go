@@ -42,6 +42,7 @@ type commands struct {
 	Rollback rollbackCommand `cmd:"" help:"Put an earlier configuration in force."`
 	Compare  compareCommand  `cmd:"" help:"Show what differs from the running configuration."`
 	Lab      labCommand      `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
+	Image    imageCommand    `cmd:"" help:"Build the appliance: a disk that boots into weir."`
 	Perf     perfCommand     `cmd:"" help:"Measure weir, and what it should be judged by."`
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,7 @@ type weir struct {
 	over    bool
 
 	env        []string // of the process, besides
+	through    []string // a command that starts it
 	unbalanced bool     // chunks may be stuck in a ring: a link is down, or gone
 }
 
@@ -75,7 +77,8 @@ func (w *weir) write(config string) {
 // command is the router's process.
 func (w *weir) command(args ...string) lab.Command {
 	args = append([]string{"run", "-c", w.file, "--control", w.control, "--state-dir", w.state}, args...)
-	return lab.Command{Name: executable(w.t), Args: args, Env: []string{asWeir + "=1", "GORACE=atexit_sleep_ms=0"}}
+	args = slices.Concat(w.through, []string{executable(w.t)}, args)
+	return lab.Command{Name: args[0], Args: args[1:], Env: []string{asWeir + "=1", "GORACE=atexit_sleep_ms=0"}}
 }
 
 // run starts the process and waits until it is ready.
