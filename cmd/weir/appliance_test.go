@@ -90,7 +90,7 @@ func newBed(t *testing.T) *bed {
 	b.key, b.keyLine = vm.NewKey(t)
 	b.disk = filepath.Join(b.dir, "weir.img")
 	_, err := image.Build(image.Options{
-		Disk: b.disk, Format: "raw", Flavour: "cloud", Binary: b.binary, Version: "test", SignKey: b.signKey, KernelOptions: testOptions,
+		Disk: b.disk, Format: "raw", Flavour: "cloud", Binary: b.binary, Version: "test", SignKey: b.signKey, KernelOptions: testOptions, WorkerCPUs: "1",
 		Config: []image.File{{Name: layout.ConfigFile, Data: []byte(b.configOf("first"))}},
 	})
 	need(t, err)
@@ -231,6 +231,18 @@ func TestAppliance(t *testing.T) {
 		t.Logf("%s: %s, %s, driver %s, %d received", p.Name, p.Mode, p.XDP, p.Driver, p.Received)
 		if p.XDP != "driver" || p.Driver != "virtio_net" || p.Received == 0 {
 			t.Errorf("port %s: XDP %s, driver %s, %d received", p.Name, p.XDP, p.Driver, p.Received)
+		}
+	}
+	if workers := askMachine[[]appliance.WorkerState](r, "show workers"); len(workers) != 1 || workers[0].CPU != 1 {
+		t.Errorf("workers are not on the CPU that is isolated for them: %+v", workers)
+	}
+	p := askMachine[boot.Platform](r, "show platform")
+	if p.CPUs.Isolated != "1" || len(p.IRQs) == 0 || p.Watchdog == nil || p.DataPlane.Starts != 1 || len(p.Trouble) > 0 {
+		t.Errorf("platform %+v", p)
+	}
+	for _, irq := range p.IRQs {
+		if irq.Port != "eth0" && strings.Contains(irq.Name, "put.") && irq.Affinity != "0" { // beside the worker
+			t.Errorf("%+v", irq)
 		}
 	}
 	if out := r.ok("explain iif=eth2 src=10.2.0.2 dst="+voiceAddress, nil); strings.Contains(out, "FORWARD") {

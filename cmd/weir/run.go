@@ -71,7 +71,7 @@ func (c *runCommand) Run() error {
 			router = nil
 		}
 		r, err := appliance.New(appliance.Options{
-			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
+			CPUs: s.Workers, Isolated: c.Boot != "", IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
 		}, log)
 		if err != nil {
 			return nil, err
