@@ -22,7 +22,7 @@ shell: need-root build ## the same laboratory, with a shell inside (root)
 	$(BIN) lab shell
 
 test: need-root ## all tests, on real AF_XDP sockets in namespaces (root)
-	$(GO) test -buildvcs=false ./...
+	$(GO) test -buildvcs=false -timeout 30m ./...
 
 race: need-root ## all tests under the race detector, and rings with checkptr (root, cgo)
 	CGO_ENABLED=1 $(GO) test -buildvcs=false -race ./...
@@ -121,6 +121,7 @@ image: build ## build the appliance's disk, FLAVOUR cloud or metal; more for `we
 
 image-test: need-root ## start images in QEMU, and look whether they do what they should (root)
 	$(GO) test -buildvcs=false -count 1 -timeout 60m -v ./appliance/image/...
+	$(GO) test -buildvcs=false -count 1 -timeout 120m -v -run '^TestAppliance' ./cmd/weir -args -image.all
 
 # What apt has now, in the form of the lock file: what for, name, version, checksum.
 LOCK = appliance/image/packages.lock

@@ -23,6 +23,7 @@ import (
 // Options are the parts of a configuration that a running router cannot change.
 type Options struct {
 	CPUs      []int         // one worker each; nil: all but one of those that the process may use
+	Isolated  bool          // nil CPUs are those that the kernel isolates, if there are any
 	IdleSpin  time.Duration // how long a worker without packets may spin before it sleeps; 0 never spins
 	RingSize  int           // entries of each AF_XDP ring; 0: 2048
 	StateDir  string        // where what was changed in the kernel is written down; "": /run/weir
@@ -372,21 +373,6 @@ func kernelFits() error {
 	return nil
 }
 
-// usableCPUs lists the CPUs that the process may run on.
-func usableCPUs() ([]int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, fmt.Errorf("ask for usable CPUs: %w", err)
-	}
-	var cpus []int
-	for cpu := 0; len(cpus) < set.Count(); cpu++ {
-		if set.IsSet(cpu) {
-			cpus = append(cpus, cpu)
-		}
-	}
-	return cpus, nil
-}
-
 // makeWorkers decides how many workers there are, once: one for each CPU it was given, but no more than the port with
 // the fewest queues has, since every worker needs a queue of every port to transmit on.
 func (r *Router) makeWorkers(s *setup) error {
@@ -405,6 +391,9 @@ func (r *Router) makeWorkers(s *setup) error {
 	cpus := r.options.CPUs
 	if cpus == nil {
 		cpus = usable[min(1, len(usable)-1):] // the first is left to the kernel and the control plane
+		if isolated := isolatedCPUs(); r.options.Isolated && len(isolated) > 0 {
+			cpus = isolated
+		}
 		if len(s.devices) == 0 {
 			fewest, narrow = 1, "no ports"
 		}
@@ -414,7 +403,7 @@ func (r *Router) makeWorkers(s *setup) error {
 		}
 	}
 	for _, cpu := range cpus {
-		if !slices.Contains(usable, cpu) {
+		if !slices.Contains(usable, cpu) && !(slices.Contains(isolatedCPUs(), cpu) && canRunOn(cpu)) {
 			return fmt.Errorf("start worker on CPU %d: not usable here (usable: %v)", cpu, usable)
 		}
 	}

@@ -53,8 +53,9 @@ type places struct {
 	chains     []spot
 	statements [][]spot // by chain and statement
 
-	neighbors []spot
-	workers   spot
+	neighbors  []spot
+	workers    spot
+	management spot // its port
 }
 
 func (d *decoder) errorf(at spot, p *path, format string, args ...any) {

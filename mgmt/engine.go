@@ -69,6 +69,11 @@ type Engine struct {
 	// Strict has Start fail where the file does, rather than go back to the last good commit. Set it before Start.
 	Strict bool
 
+	// Distrust says why Start shall not put the file in force, but the last good commit with another configuration; empty: it shall. It was
+	// put in force before and did no good, as whoever starts weir has seen. Where there is no such commit, it is the file's turn all the
+	// same. Set it before Start.
+	Distrust string
+
 	// Step is called before each step that changes something on disk or in the router, by its name. Tests end the process
 	// there. Set it before Start.
 	Step func(name string)

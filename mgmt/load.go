@@ -209,6 +209,7 @@ func (d *decoder) decode(root *node) {
 			s.decode(f.n, f.p)
 		}
 		if s.key == "ports" {
+			d.checkManagement()
 			d.numberGroups()
 		}
 	}

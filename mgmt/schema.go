@@ -48,6 +48,11 @@ var systemSchema = &document.Schema{Key: "system", Help: "the router itself", Fo
 		{Key: "listen", Help: "address and port that they are served on", Example: "<address:port>"}}},
 	{Key: "syslog", Help: "a server that gets the log too, by UDP", Form: document.Section, Flow: true, Keys: []*document.Schema{
 		{Key: "server", Help: "its address and port", Example: "<address:port>"}}},
+	{Key: "management", Help: "a network device that the machine is reached by, and weir does not drive", Form: document.Section, Flow: true, Keys: []*document.Schema{
+		{Key: "port", Help: "its name", Example: "<name>"},
+		{Key: "dhcp", Help: "ask for an IPv4 address and gateway", Type: document.Boolean, Words: trueFalse},
+		{Key: "addresses", Help: "an address, with the length of its network's prefix", Form: document.Values, Flow: true, Example: "<address/length>"},
+		{Key: "gateways", Help: "gateway of the default route, one for a family", Form: document.Values, Flow: true, Example: "<address>"}}},
 	{Key: "ssh", Help: "access by SSH", Form: document.Section, Keys: []*document.Schema{
 		{Key: "listen", Help: "an address and port to listen on", Form: document.Values, Flow: true, Example: "<address:port>"},
 		{Key: "users", Help: "who may log in", Form: document.Named, Each: &document.Schema{Key: "<user>", Help: "a user's name", Form: document.Section, Stays: true, Keys: []*document.Schema{

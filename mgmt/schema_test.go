@@ -18,6 +18,7 @@ var sectionsOf = map[string]*section{
 	"system metrics":              &metricsKeys,
 	"system syslog":               &syslogKeys,
 	"system ssh":                  &sshKeys,
+	"system management":           &managementKeys,
 	"system ssh users <user>":     &sshUserKeys,
 	"ports <port>":                &portKeys,
 	"ports <port> vlans <vlan>":   &vlanKeys,

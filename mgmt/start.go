@@ -34,10 +34,19 @@ func (e *Engine) Start(ctx context.Context) Report {
 		}
 	}
 	var report Report
-	if pending != nil {
+	file := &proposal{load: func() (*Config, Problems) { return Load(e.path) }, by: by}
+	switch {
+	case pending != nil:
 		report = e.takeBack(ctx, pending, by, "not confirmed before weir ended")
-	} else {
-		report = e.walk(ctx, &proposal{load: func() (*Config, Problems) { return Load(e.path) }, by: by})
+	case e.Distrust != "":
+		report = e.report(file)
+		report.Failed = e.Distrust
+		if good := e.lastGood(ctx, by, report, nil); good.OK() || ctx.Err() != nil {
+			return good
+		}
+		report = e.walk(ctx, file)
+	default:
+		report = e.walk(ctx, file)
 	}
 	if report.OK() || e.Strict || ctx.Err() != nil {
 		return report

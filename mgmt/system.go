@@ -14,12 +14,15 @@ type System struct {
 	Metrics  string // address and port that metrics are served on; empty: nowhere
 	Syslog   string // address and port of a server that gets the log by UDP; empty: none
 	SSH      *SSH   // nil: nobody can come in
+
+	Management   *Management // nil: the machine is reached by its ports, or as somebody else arranges it
+	KernelRoutes bool        // the policy's: the kernel has it too, and may forward by it
 }
 
 // cpuMax bounds CPU numbers (linux: the largest NR_CPUS of any distribution is 8192).
 const cpuMax = 8191
 
-var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "syslog", "ssh"}}
+var systemKeys = section{name: "system", keys: []string{"hostname", "workers", "kernel-routes", "multipath-hash", "icmp", "metrics", "syslog", "ssh", "management"}}
 
 func (d *decoder) decodeSystem(n *node, p *path) {
 	d.fields(n, p, &systemKeys, func(k key, v *node, p *path) {
@@ -58,8 +61,11 @@ func (d *decoder) decodeSystem(n *node, p *path) {
 			d.required(v, p, "server", has || !isMapping)
 		case "ssh":
 			d.decodeSSH(v, p)
+		case "management":
+			d.decodeManagement(v, p)
 		case "kernel-routes":
 			d.policy.KernelRoutes, _ = d.boolean(v, p)
+			d.system.KernelRoutes = d.policy.KernelRoutes
 		case "multipath-hash":
 			if word, _ := d.word(v, p, "l4", "l3"); word == "l3" {
 				d.policy.MultipathHash = policy.HashL3

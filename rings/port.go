@@ -179,15 +179,15 @@ func (p *Port) FallBack(err error) bool {
 // OpenUMEM makes a UMEM whose first queue is queue index of this port.
 func (p *Port) OpenUMEM(index int, o UMEMOptions) (u *UMEM, q *Queue, err error) {
 	o.ZeroCopy = p.zeroCopy
-	fd := -1
+	var s *opened
 	err = whileBusy(func() (err error) {
-		u, fd, err = openUMEM(p.Ifindex, index, &o)
+		u, s, err = openUMEM(p.Ifindex, index, &o)
 		return err
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open queue %d of %s: %w", index, p.Name, err)
 	}
-	q, err = u.attachQueue(fd, p.Ifindex, index, p.Name)
+	q, err = u.attachQueue(s, p.Ifindex, index, p.Name)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open queue %d of %s: %w", index, p.Name, err), u.Close())
 	}
@@ -196,15 +196,15 @@ func (p *Port) OpenUMEM(index int, o UMEMOptions) (u *UMEM, q *Queue, err error)
 
 // OpenQueue opens queue index of this port over a UMEM that has one already.
 func (p *Port) OpenQueue(index int, u *UMEM) (*Queue, error) {
-	fd := -1
+	var s *opened
 	err := whileBusy(func() (err error) {
-		fd, err = u.share(p.Ifindex, index)
+		s, err = u.share(p.Ifindex, index)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open queue %d of %s: %w", index, p.Name, err)
 	}
-	q, err := u.attachQueue(fd, p.Ifindex, index, p.Name)
+	q, err := u.attachQueue(s, p.Ifindex, index, p.Name)
 	if err != nil {
 		return nil, fmt.Errorf("open queue %d of %s: %w", index, p.Name, err)
 	}

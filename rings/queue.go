@@ -83,21 +83,21 @@ func (q *Queue) KernelStats() (s unix.XDPStatistics, err error) {
 	return s, nil
 }
 
-// attachQueue maps the rings of a bound socket and makes it a queue of u. On failure the socket is closed.
-func (u *UMEM) attachQueue(fd, ifindex, index int, name string) (*Queue, error) {
-	q := &Queue{umem: u, fd: fd, ifindex: ifindex, Index: index, Name: name}
-	if err := q.mapRings(u.ringSize); err != nil {
-		return nil, errors.Join(err, q.unmapRings(), unix.Close(fd))
+// attachQueue makes a bound socket a queue of u. On failure the socket is closed.
+func (u *UMEM) attachQueue(s *opened, ifindex, index int, name string) (*Queue, error) {
+	q := &Queue{umem: u, fd: s.fd, maps: s.maps, ifindex: ifindex, Index: index, Name: name}
+	if err := q.useRings(u.ringSize); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	id, ok := u.identifier()
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("a worker has at most %d queues", queuesMax), q.unmapRings(), unix.Close(fd))
+		return nil, errors.Join(fmt.Errorf("a worker has at most %d queues", queuesMax), s.close())
 	}
 	q.ID, u.queues[id] = id, q
 	if u.first < 0 {
-		u.first = fd
+		u.first = q.fd
 	}
 	return q, nil
 }
@@ -112,42 +112,17 @@ func (u *UMEM) identifier() (id uint8, ok bool) {
 	return 0, false
 }
 
-func (q *Queue) mapRings(size int) error {
-	opening.Lock()
-	defer opening.Unlock()
+// useRings begins with the rings as they are.
+func (q *Queue) useRings(size int) error {
 	o, err := mmapOffsets(q.fd)
 	if err != nil {
 		return err
-	}
-	const addr, desc = unsafe.Sizeof(uint64(0)), unsafe.Sizeof(unix.XDPDesc{})
-	for i, r := range [4]struct {
-		page  int64
-		off   unix.XDPRingOffset
-		entry uintptr
-	}{
-		{unix.XDP_UMEM_PGOFF_FILL_RING, o.Fr, addr}, {unix.XDP_UMEM_PGOFF_COMPLETION_RING, o.Cr, addr},
-		{unix.XDP_PGOFF_RX_RING, o.Rx, desc}, {unix.XDP_PGOFF_TX_RING, o.Tx, desc},
-	} {
-		if q.maps[i], err = mapRing(q.fd, r.page, r.off, size, r.entry); err != nil {
-			return fmt.Errorf("map ring %d: %w", i, err)
-		}
 	}
 	q.fill = newProducer[uint64](q.maps[0], o.Fr, size)
 	q.comp = newConsumer[uint64](q.maps[1], o.Cr, size)
 	q.rx = newConsumer[unix.XDPDesc](q.maps[2], o.Rx, size)
 	q.tx = newProducer[unix.XDPDesc](q.maps[3], o.Tx, size)
 	return nil
-}
-
-func (q *Queue) unmapRings() (err error) {
-	for i, m := range q.maps {
-		if m != nil {
-			err = errors.Join(err, unix.Munmap(m))
-			q.maps[i] = nil
-		}
-	}
-	q.fill, q.tx, q.rx, q.comp = producer[uint64]{}, producer[unix.XDPDesc]{}, consumer[unix.XDPDesc]{}, consumer[uint64]{}
-	return err
 }
 
 // close unmaps the rings and closes the socket. The worker must have let go of the queue, and gets its chunks back with
@@ -160,7 +135,9 @@ func (q *Queue) close() error {
 	if q.fd < 0 {
 		return nil
 	}
-	err := errors.Join(q.unmapRings(), unix.Close(q.fd))
+	err := (&opened{q.fd, q.maps}).close()
+	q.maps = [4]mapping{}
+	q.fill, q.tx, q.rx, q.comp = producer[uint64]{}, producer[unix.XDPDesc]{}, consumer[unix.XDPDesc]{}, consumer[uint64]{}
 	u.queues[q.ID], u.closing[q.ID] = nil, true
 	if u.first == q.fd {
 		u.first = -1

@@ -2,6 +2,7 @@ package rings
 
 import (
 	"sync/atomic"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -90,9 +91,28 @@ func (m mapping) word(offset uint64) *uint32 {
 	return (*uint32)(unsafe.Pointer(&m[offset]))
 }
 
-// mapRing maps one ring of a socket. page says which (XDP_PGOFF_*), size is its number of entries.
-func mapRing(fd int, page int64, o unix.XDPRingOffset, size int, entry uintptr) (mapping, error) {
-	return unix.Mmap(fd, page, int(o.Desc)+size*int(entry), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+// ring is where one ring of a socket is.
+type ring struct {
+	page  int64 // which one (XDP_PGOFF_*)
+	off   unix.XDPRingOffset
+	entry uintptr // bytes
+}
+
+// length is that of its mapping.
+func (r ring) length(size int) int { return int(r.off.Desc) + size*int(r.entry) }
+
+// ringsOf are the rings of a socket: fill, completion, receive, transmit.
+func ringsOf(o *unix.XDPMmapOffsets) [4]ring {
+	const addr, desc = unsafe.Sizeof(uint64(0)), unsafe.Sizeof(unix.XDPDesc{})
+	return [4]ring{
+		{unix.XDP_UMEM_PGOFF_FILL_RING, o.Fr, addr}, {unix.XDP_UMEM_PGOFF_COMPLETION_RING, o.Cr, addr},
+		{unix.XDP_PGOFF_RX_RING, o.Rx, desc}, {unix.XDP_PGOFF_TX_RING, o.Tx, desc},
+	}
+}
+
+// mapRing maps one ring of a socket that is not bound yet. By package syscall, as the library does: so one way to unmap is enough.
+func mapRing(fd int, page int64, length int) (mapping, error) {
+	return syscall.Mmap(fd, page, length, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_POPULATE)
 }
 
 func newProducer[T uint64 | unix.XDPDesc](m mapping, o unix.XDPRingOffset, size int) producer[T] {

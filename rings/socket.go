@@ -33,10 +33,29 @@ func whileBusy(open func() error) error {
 	}
 }
 
-// openUMEM makes a UMEM and its first socket, bound to queue of the netdev. The socket's rings are not mapped.
-func openUMEM(ifindex, queue int, o *UMEMOptions) (u *UMEM, fd int, err error) {
+// opened is a socket whose rings are mapped. They are before it is bound: kernels such as Debian 12's 6.1 refuse it
+// afterwards (EBUSY).
+type opened struct {
+	fd   int
+	maps [4]mapping // in the order of ringsOf
+}
+
+func (s *opened) close() error { return errors.Join(s.unmap(), unix.Close(s.fd)) }
+
+func (s *opened) unmap() (err error) {
+	for i, m := range s.maps {
+		if m != nil {
+			err = errors.Join(err, syscall.Munmap(m))
+			s.maps[i] = nil
+		}
+	}
+	return err
+}
+
+// openUMEM makes a UMEM and its first socket, bound to queue of the netdev.
+func openUMEM(ifindex, queue int, o *UMEMOptions) (u *UMEM, s *opened, err error) {
 	if err := o.check(); err != nil {
-		return nil, -1, err
+		return nil, nil, err
 	}
 	opening.Lock()
 	defer opening.Unlock()
@@ -46,76 +65,102 @@ func openUMEM(ifindex, queue int, o *UMEMOptions) (u *UMEM, fd int, err error) {
 	return openOurselves(ifindex, queue, o)
 }
 
-// openWithLibrary lets asavie/xdp open, register and bind. All we take from it is the socket and the memory.
-func openWithLibrary(ifindex, queue int, o *UMEMOptions) (*UMEM, int, error) {
+// openWithLibrary lets asavie/xdp open, register, map and bind. All we take from it is the socket, its rings and the memory.
+func openWithLibrary(ifindex, queue int, o *UMEMOptions) (*UMEM, *opened, error) {
 	before, err := socketMappings()
 	if err != nil {
-		return nil, -1, err
+		return nil, nil, err
 	}
 	xdp.DefaultSocketFlags = unix.XDP_COPY | unix.XDP_USE_NEED_WAKEUP
-	s, err := xdp.NewSocket(ifindex, queue, &xdp.SocketOptions{
+	socket, err := xdp.NewSocket(ifindex, queue, &xdp.SocketOptions{
 		NumFrames: o.Frames, FrameSize: o.FrameSize,
 		FillRingNumDescs: o.RingSize, CompletionRingNumDescs: o.RingSize,
 		RxRingNumDescs: o.RingSize, TxRingNumDescs: o.RingSize,
 	})
-	// The library never unmaps its rings, not even when it fails; as long as one is mapped, the socket lives on after
-	// its close and keeps the queue busy. We map the rings ourselves, so its mappings can go at once.
-	if unmapErr := unmapSince(before); unmapErr != nil {
-		if err == nil {
-			err = s.Close()
-		}
-		return nil, -1, errors.Join(err, unmapErr)
+	if err != nil {
+		// The library does not unmap its rings when it fails; as long as one is mapped, the socket lives on after its close and keeps
+		// the queue busy.
+		return nil, nil, errors.Join(bindError(err), unmapSince(before))
+	}
+	s := &opened{fd: socket.FD()}
+	unix.CloseOnExec(s.fd)
+	err = s.adopt(before, o.RingSize)
+	if err == nil {
+		err = tuneSocket(s.fd, o.RingSize)
 	}
 	if err != nil {
-		return nil, -1, bindError(err)
+		return nil, nil, errors.Join(err, socket.Close(), unmapSince(before)) // the library unmaps none of its rings
 	}
-	fd := s.FD()
-	unix.CloseOnExec(fd)
-	if err := tuneSocket(fd, o.RingSize); err != nil {
-		return nil, -1, errors.Join(err, s.Close())
+	mem := socket.GetFrame(xdp.Desc{Addr: 0, Len: uint32(o.Frames * o.FrameSize)})
+	return newUMEM(mem, o, func() error { return syscall.Munmap(mem) }, "asavie/xdp"), s, nil
+}
+
+// adopt takes the library's mappings of the socket's rings, which it tells nobody of.
+func (s *opened) adopt(before map[socketMapping]bool, size int) error {
+	offsets, err := mmapOffsets(s.fd)
+	if err != nil {
+		return err
 	}
-	mem := s.GetFrame(xdp.Desc{Addr: 0, Len: uint32(o.Frames * o.FrameSize)})
-	return newUMEM(mem, o, func() error { return syscall.Munmap(mem) }, "asavie/xdp"), fd, nil
+	now, err := socketMappings()
+	if err != nil {
+		return err
+	}
+	for i, r := range ringsOf(&offsets) {
+		for m := range now {
+			if !before[m] && m.page == r.page {
+				// Package syscall knows a mapping by where it begins and its exact length.
+				s.maps[i] = unsafe.Slice(*(**byte)(unsafe.Pointer(&m.start)), r.length(size))
+			}
+		}
+		if s.maps[i] == nil {
+			return fmt.Errorf("ring %d of asavie/xdp is not mapped", i)
+		}
+	}
+	return nil
 }
 
 // openOurselves does what the library does, and what it cannot: huge pages and zero-copy.
-func openOurselves(ifindex, queue int, o *UMEMOptions) (*UMEM, int, error) {
+func openOurselves(ifindex, queue int, o *UMEMOptions) (*UMEM, *opened, error) {
 	mem, pages, err := mapMemory(o.Frames*o.FrameSize, o.HugePages)
 	if err != nil {
-		return nil, -1, err
+		return nil, nil, err
 	}
 	u := newUMEM(mem[:o.Frames*o.FrameSize], o, func() error { return syscall.Munmap(mem) }, "own, "+pages)
-	fd, err := u.register(ifindex, queue)
+	s, err := u.register(ifindex, queue)
 	if err != nil {
-		return nil, -1, errors.Join(err, u.unmap())
+		return nil, nil, errors.Join(err, u.unmap())
 	}
-	return u, fd, nil
+	return u, s, nil
 }
 
 // register opens a socket, registers the memory with it and binds it.
-func (u *UMEM) register(ifindex, queue int) (int, error) {
-	fd, err := newSocket(u.ringSize)
+func (u *UMEM) register(ifindex, queue int) (*opened, error) {
+	s, err := newSocket(u.ringSize, func(fd int) error {
+		reg := unix.XDPUmemReg{Addr: uint64(uintptr(unsafe.Pointer(&u.mem[0]))), Len: uint64(len(u.mem)), Size: uint32(u.FrameSize())}
+		if err := setsockopt(fd, unix.XDP_UMEM_REG, unsafe.Pointer(&reg), unsafe.Sizeof(reg)); err != nil {
+			return fmt.Errorf("register UMEM of %d bytes: %w", len(u.mem), memlock(err))
+		}
+		return nil
+	})
 	if err != nil {
-		return -1, err
-	}
-	reg := unix.XDPUmemReg{Addr: uint64(uintptr(unsafe.Pointer(&u.mem[0]))), Len: uint64(len(u.mem)), Size: uint32(u.FrameSize())}
-	if err := setsockopt(fd, unix.XDP_UMEM_REG, unsafe.Pointer(&reg), unsafe.Sizeof(reg)); err != nil {
-		return -1, errors.Join(fmt.Errorf("register UMEM of %d bytes: %w", len(u.mem), memlock(err)), unix.Close(fd))
+		return nil, err
 	}
 	flags := uint16(unix.XDP_COPY | unix.XDP_USE_NEED_WAKEUP)
 	if u.zeroCopy {
 		flags = unix.XDP_ZEROCOPY | unix.XDP_USE_NEED_WAKEUP
 	}
-	err = unix.Bind(fd, &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(ifindex), QueueID: uint32(queue)})
+	err = unix.Bind(s.fd, &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(ifindex), QueueID: uint32(queue)})
 	if err != nil {
-		return -1, errors.Join(bindError(err), unix.Close(fd))
+		return nil, errors.Join(bindError(err), s.close())
 	}
-	return fd, nil
+	return s, nil
 }
 
 // share opens a socket on another queue or netdev over the memory of one that is bound. The kernel takes no other flag with
 // XDP_SHARED_UMEM: copy mode and need-wakeup are inherited. Rings of its own it needs because the device differs.
-func (u *UMEM) share(ifindex, queue int) (int, error) {
+func (u *UMEM) share(ifindex, queue int) (*opened, error) {
+	opening.Lock()
+	defer opening.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.first < 0 {
@@ -123,36 +168,58 @@ func (u *UMEM) share(ifindex, queue int) (int, error) {
 	}
 	for _, q := range u.queues {
 		if q != nil && q.ifindex == ifindex && q.Index == queue {
-			return -1, ErrQueueBusy // the kernel would share that queue's fill ring, and calls ours an invalid argument
+			return nil, ErrQueueBusy // the kernel would share that queue's fill ring, and calls ours an invalid argument
 		}
 	}
-	fd, err := newSocket(u.ringSize)
+	s, err := newSocket(u.ringSize, func(int) error { return nil })
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
-	err = unix.Bind(fd, &unix.SockaddrXDP{
+	err = unix.Bind(s.fd, &unix.SockaddrXDP{
 		Flags: unix.XDP_SHARED_UMEM, Ifindex: uint32(ifindex), QueueID: uint32(queue), SharedUmemFD: uint32(u.first),
 	})
 	if err != nil {
-		return -1, errors.Join(bindError(err), unix.Close(fd))
+		return nil, errors.Join(bindError(err), s.close())
 	}
-	return fd, nil
+	return s, nil
 }
 
-func newSocket(ringSize int) (int, error) {
+// newSocket makes a socket, which gets its UMEM by register if it is to have one of its own, and maps its rings.
+func newSocket(ringSize int, register func(fd int) error) (*opened, error) {
 	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("open AF_XDP socket: %w", socketHint(err))
+		return nil, fmt.Errorf("open AF_XDP socket: %w", socketHint(err))
 	}
+	s := &opened{fd: fd}
+	if err = register(fd); err == nil {
+		err = s.prepare(ringSize)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// prepare gives a socket its rings.
+func (s *opened) prepare(ringSize int) error {
 	for _, option := range []int{unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_RX_RING, unix.XDP_TX_RING} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_XDP, option, ringSize); err != nil {
-			return -1, errors.Join(fmt.Errorf("set ring size %d (option %d): %w", ringSize, option, err), unix.Close(fd))
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_XDP, option, ringSize); err != nil {
+			return fmt.Errorf("set ring size %d (option %d): %w", ringSize, option, err)
 		}
 	}
-	if err := tuneSocket(fd, ringSize); err != nil {
-		return -1, errors.Join(err, unix.Close(fd))
+	if err := tuneSocket(s.fd, ringSize); err != nil {
+		return err
 	}
-	return fd, nil
+	offsets, err := mmapOffsets(s.fd)
+	if err != nil {
+		return err
+	}
+	for i, r := range ringsOf(&offsets) {
+		if s.maps[i], err = mapRing(s.fd, r.page, r.length(ringSize)); err != nil {
+			return fmt.Errorf("map ring %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // sendBuffer is room for every packet that can be on its way out of one socket: in copy mode each is an skb that counts
@@ -191,7 +258,10 @@ func mmapOffsets(fd int) (o unix.XDPMmapOffsets, err error) {
 }
 
 // socketMapping is one line of /proc/self/maps that maps a socket.
-type socketMapping struct{ start, end uintptr }
+type socketMapping struct {
+	start, end uintptr
+	page       int64 // which ring it is (XDP_PGOFF_*)
+}
 
 // socketMappings lists this process's mappings of sockets, which are AF_XDP rings.
 func socketMappings() (map[socketMapping]bool, error) {
@@ -204,13 +274,15 @@ func socketMappings() (map[socketMapping]bool, error) {
 		if !bytes.Contains(line, []byte("socket:[")) {
 			continue
 		}
-		first, last, _ := strings.Cut(string(line[:bytes.IndexByte(line, ' ')]), "-")
+		fields := strings.Fields(string(line)) // first-last, permissions, offset, …
+		first, last, _ := strings.Cut(fields[0], "-")
 		start, err1 := strconv.ParseUint(first, 16, 64)
 		end, err2 := strconv.ParseUint(last, 16, 64)
-		if err := errors.Join(err1, err2); err != nil {
+		page, err3 := strconv.ParseInt(fields[2], 16, 64)
+		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, fmt.Errorf("list mappings: %w", err)
 		}
-		found[socketMapping{uintptr(start), uintptr(end)}] = true
+		found[socketMapping{uintptr(start), uintptr(end), page}] = true
 	}
 	return found, nil
 }

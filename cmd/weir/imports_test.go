@@ -24,6 +24,8 @@ var rooms = map[string][]string{
 	"policy/asm":             {},
 	"policy/oracle":          {"policy", "policy/packet", "fib"},
 	"appliance":              {"rings", "policy/packet", "policy", "fib"},
+	"appliance/boot":         {"appliance/image/layout"},
+	"appliance/management":   {},
 	"appliance/image":        {"appliance/image/layout"},
 	"appliance/image/layout": {},
 	"appliance/image/vm":     {"appliance/image/layout", "perf/lab"},
@@ -41,7 +43,7 @@ var rooms = map[string][]string{
 	"perf/report":            {"perf/environment", "perf/trial", "perf/procedure"},
 	"perf":                   {"rings", "policy/packet", "perf/lab", "perf/environment", "perf/trial", "perf/traffic"},
 	"perf/versus":            {"perf", "perf/lab", "perf/environment"},
-	"cmd/weir":               {"appliance", "appliance/image", "appliance/image/layout", "mgmt", "mgmt/ssh", "mgmt/store", "mgmt/web", "policy", "policy/packet", "perf", "perf/environment", "perf/trial", "perf/traffic", "perf/procedure", "perf/report", "perf/lab/demo"},
+	"cmd/weir":               {"appliance", "appliance/boot", "appliance/management", "appliance/image", "appliance/image/layout", "mgmt", "mgmt/ssh", "mgmt/store", "mgmt/web", "policy", "policy/packet", "perf", "perf/environment", "perf/trial", "perf/traffic", "perf/procedure", "perf/report", "perf/lab/demo"},
 }
 
 // keepers says who alone may import a module.
@@ -54,6 +56,7 @@ var keepers = map[string][]string{
 	"github.com/aymanbagabas/go-udiff":        {"mgmt"},
 	"github.com/alecthomas/kong":              {"cmd/weir"},
 	"github.com/gopacket/gopacket":            {"appliance"},
+	"github.com/insomniacslk/dhcp":            {"appliance/management"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"perf/trial"},
 	"github.com/pkg/sftp":                     {"mgmt/ssh"},
 	"github.com/diskfs/go-diskfs":             {"appliance/image", "appliance/image/vm"},

@@ -9,6 +9,8 @@ import (
 	"regexp"
 
 	"github.com/alecthomas/kong"
+
+	"weir/appliance/boot"
 )
 
 // Exit statuses, as every command uses them.
@@ -41,12 +43,17 @@ type commands struct {
 	Abort    abortCommand    `cmd:"" help:"Roll back the commit that waits for its confirmation."`
 	Rollback rollbackCommand `cmd:"" help:"Put an earlier configuration in force."`
 	Compare  compareCommand  `cmd:"" help:"Show what differs from the running configuration."`
+	Request  requestCommand  `cmd:"" help:"On the appliance: reboot, power-off, upgrade (the image on standard input), rollback image."`
 	Lab      labCommand      `cmd:"" help:"Laboratories of network namespaces, to see weir at work."`
 	Image    imageCommand    `cmd:"" help:"Build the appliance: a disk that boots into weir."`
 	Perf     perfCommand     `cmd:"" help:"Measure weir, and what it should be judged by."`
 }
 
 func main() {
+	if boot.Wanted() {
+		fmt.Fprintln(os.Stderr, "weir:", boot.Run(bootHooks())) // it returns only where it refuses
+		os.Exit(exitRefused)
+	}
 	var c commands
 	parser, err := kong.New(&c, kong.Name("weir"), kong.Vars{"control": "/run/weir/control.sock", "version": "weir " + version},
 		kong.Description("A multi-table policy router on AF_XDP."), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))

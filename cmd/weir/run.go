@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"weir/appliance"
+	"weir/appliance/boot"
 	"weir/mgmt"
 	"weir/mgmt/ssh"
 )
@@ -31,7 +32,12 @@ type runCommand struct {
 	RingSize  int           `default:"2048" help:"Entries of each AF_XDP ring, a power of two from 64 (${default})."`
 	Strict    bool          `help:"Do not start with the last good configuration where the file cannot be put in force."`
 	HugePages bool          `help:"Keep frames in 2 MiB pages (vm.nr_hugepages must allow it)."`
+	LastGood  bool          `help:"Start with the last good configuration that differs from the file's: that one has been seen to do no good."`
+	Boot      string        `hidden:"" placeholder:"SOCKET" help:"PID 1 of the appliance, which started this process."`
 }
+
+// distrusted is why the file is passed over with --last-good.
+const distrusted = "weir ended several times within a minute of starting with it"
 
 // ringSizeMin is what fits a batch: see package rings.
 const ringSizeMin = 64
@@ -54,8 +60,9 @@ func (c *runCommand) Run() error {
 	var tree atomic.Pointer[[]*mgmt.Command] // nil until there is a router
 	metrics := mgmt.NewMetrics(watching(registry, vital, &tree, func() string { return hostname(engine) }), log)
 	defer metrics.Close()
-	shell := ssh.New(c.Config+".commits/ssh_host_ed25519_key", ssh.DefaultLimits, log)
+	shell := ssh.New(ssh.HostKeyFile(c.Config), ssh.DefaultLimits, log)
 	defer shell.Close()
+	ways := newWays(c.Boot != "", log)
 	engine = mgmt.NewEngine(c.Config, func(s mgmt.System) (mgmt.Router, error) {
 		if router != nil { // that was for a configuration which cannot be put in force
 			if err := router.Close(); err != nil {
@@ -64,19 +71,23 @@ func (c *runCommand) Run() error {
 			router = nil
 		}
 		r, err := appliance.New(appliance.Options{
-			CPUs: s.Workers, IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
+			CPUs: s.Workers, Isolated: c.Boot != "", IdleSpin: c.IdleSpin, RingSize: c.RingSize, StateDir: c.StateDir, HugePages: c.HugePages,
 		}, log)
 		if err != nil {
 			return nil, err
 		}
 		router = r
 		return r, nil
-	}, log, logs.syslog, metrics, shell)
+	}, log, logs.syslog, metrics, shell, ways)
 	engine.Strict, engine.Step = c.Strict, engineStep
+	if c.LastGood {
+		engine.Distrust = distrusted
+	}
 	defer func() { _ = engine.Close() }() // of a lock, which goes with the process
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	go ways.manager.Run(ctx)
 	first := engine.Start(ctx)
 	if !first.OK() {
 		printProblems(first.Problems)
@@ -97,6 +108,10 @@ func (c *runCommand) Run() error {
 		return errors.Join(err, router.Close())
 	}
 	commands := controlCommands(engine, router, shell, logs.book)
+	if c.Boot != "" {
+		commands = withAppliance(commands, boot.Client{Socket: c.Boot})
+		go ways.tune(ctx, router)
+	}
 	tree.Store(&commands)
 	serving, served := make(chan error, 1), make(chan struct{})
 	go func() {

@@ -20,6 +20,7 @@ type systemState struct {
 	Hash       string        `json:"hash"`       // of the configuration in force
 	Generation uint64        `json:"generation"` // in force
 	Uptime     time.Duration `json:"uptime_ns"`
+	SSH        []string      `json:"ssh,omitempty"` // addresses that it listens on
 	Trouble    []string      `json:"trouble,omitempty"`
 }
 
@@ -30,10 +31,15 @@ func showSystem(engine *mgmt.Engine, router *appliance.Router) *mgmt.Command {
 		if len(args) > 0 {
 			return nil, &mgmt.UsageError{Message: "show system takes no arguments"}
 		}
-		state := router.State()
+		state := stateOf(engine, router)
 		s := systemState{Version: version, Go: runtime.Version(), Uptime: state.Uptime, Trouble: state.Trouble, Hostname: hostname(engine)}
 		if config, generation := engine.Running(); config != nil {
 			s.File, s.Hash, s.Generation = config.Name, config.Hash, generation
+			if config.System.SSH != nil {
+				for _, at := range config.System.SSH.Listen {
+					s.SSH = append(s.SSH, at.String())
+				}
+			}
 		}
 		if s.Hostname == "" {
 			s.Hostname, _ = os.Hostname() // "" where the machine has none

@@ -36,6 +36,18 @@ func hostKey(path string, log *zap.Logger) (key ssh.Signer, made bool, err error
 	return key, true, err
 }
 
+// HostKeyFile is where the host key of a router with that configuration file is.
+func HostKeyFile(config string) string { return config + ".commits/ssh_host_ed25519_key" }
+
+// Fingerprint is that of a host key, as clients show it.
+func Fingerprint(path string) (string, error) {
+	key, err := readHostKey(path)
+	if err != nil {
+		return "", err
+	}
+	return ssh.FingerprintSHA256(key.PublicKey()), nil
+}
+
 func readHostKey(path string) (ssh.Signer, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -34,10 +34,10 @@ const Tries = 3
 
 // A SlotFile is what the name of a slot's file says.
 type SlotFile struct {
-	Slot     Slot
-	Counting bool // there is a counter; without one the slot is good
-	Left     int  // tries left
-	Done     int  // tries used
+	Slot     Slot `json:"slot"`
+	Counting bool `json:"counting"`       // there is a counter; without one the slot is good
+	Left     int  `json:"left,omitempty"` // tries left
+	Done     int  `json:"done,omitempty"` // tries used
 }
 
 // Name is that of the file, as systemd-boot writes it.
