@@ -27,9 +27,6 @@ func newTestBench(t *testing.T, o BenchOptions) *Bench {
 
 // TestBench has trials made on devices: what is sent comes back, in both families and several sizes, one after the other on one bench.
 func TestBench(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	for _, device := range []Peer{Wire, Kernel, Floor} {
 		for _, engine := range []Engine{Live, XSK} {
 			t.Run(fmt.Sprintf("%s by %s", device, engine), func(t *testing.T) {

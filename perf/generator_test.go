@@ -66,9 +66,6 @@ func newWire(t *testing.T, sizes string, addresses, ports int) *wire {
 
 // TestGeneratorFrames looks at every frame on the wire: complete, in order, sound, and of the flows that were asked for.
 func TestGeneratorFrames(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	const count, addresses, ports = 3000, 10, 4
 	for _, sizes := range []string{"64", "1518", "64x7,570x4,1518x1"} {
 		t.Run(sizes, func(t *testing.T) {

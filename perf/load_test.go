@@ -18,9 +18,6 @@ import (
 
 // TestPeersLoad has the kernel, with and without its stack, carry rules and routes, and send packets by those routes.
 func TestPeersLoad(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	needTwoCPUs(t)
 	r, err := Peers(t.Context(), PeersOptions{
 		Peers: []Peer{XDP, Kernel}, Rounds: 2, Window: 50 * time.Millisecond, Rates: []float64{20e3}, Common: 10e3,

@@ -15,9 +15,6 @@ import (
 
 // TestPeers lets the floor and the kernel forward a few thousand packets: that they do, not how fast.
 func TestPeers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	needTwoCPUs(t)
 	group, _ := os.ReadFile("/proc/self/autogroup")
 	var lines strings.Builder

@@ -116,9 +116,6 @@ func narrow(t *testing.T) *network {
 
 // TestDiagnosticClients: the programs that people look at a path with print the same whether weir or the kernel is in it.
 func TestDiagnosticClients(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	traceroute, tracepath := program(t, "traceroute", "traceroute"), program(t, "tracepath", "iputils-tracepath")
 	ping, mtr := program(t, "ping", "iputils-ping"), program(t, "mtr", "mtr-tiny")
 	type said struct{ command, output string }
@@ -177,9 +174,6 @@ func TestDiagnosticClients(t *testing.T) {
 // TestIPerf: iperf3 measures throughput through weir, over both families and through a smaller MTU, and its streams arrive
 // whole.
 func TestIPerf(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	iperf := program(t, "iperf3", "iperf3")
 	n := narrow(t)
 	n.start(n.config(""))

@@ -185,9 +185,6 @@ func compare(t *testing.T, cases []besideCase, linux, weir [][]sight) {
 // TestBesideKernel: what hosts see of whatever they send is what a kernel router would have shown them, byte for byte. With
 // VLANs, which not every kernel has, weir's frames without their tags are those of a kernel router without VLANs.
 func TestBesideKernel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	kernel := newBeside(t)
 	kernel.startKernel()
 	cases := slices.Concat(besideCases(), conformCases())

@@ -174,9 +174,6 @@ func (s *stage) leaves(k *packet.Key, decision *policy.Explanation, id uint32) f
 // TestExamplesOnTheWire sends the packets of every example through weir, which runs it: each leaves where it should, or
 // comes to the right end, and the router has counted just that.
 func TestExamplesOnTheWire(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	for _, file := range exampleFiles(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			s := newStage(t, loadExample(t, file))

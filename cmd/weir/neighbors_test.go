@@ -265,9 +265,6 @@ func (w *weir) resident() int {
 // TestScan: somebody tries 100,000 addresses of a connected network, 20,000 a second. In the middle of it a host comes up
 // there, and is reached; memory does not grow; nothing is left when it is over.
 func TestScan(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	families(t, func(t *testing.T, like netip.Addr) {
 		n := newNetworkOf(t, endOptions{name: "em0"}, endOptions{name: "em1"}, endOptions{name: "em2"})
 		scanner, target, client := n.ends[0], n.ends[1], n.ends[2]

@@ -54,9 +54,6 @@ func untilEnd(t *testing.T, done <-chan struct{}) context.Context {
 // TestPerfPorts measures a router between ports that exist, which it finds by ARP, ND or a MAC address, while others talk to one of the ports.
 // It leaves the ports as they were.
 func TestPerfPorts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	tester, router := perfPorts(t)
 	mac := must[interface{ String() string }](t)(router.MAC("em0")).String()
 	for name, args := range map[string][]string{

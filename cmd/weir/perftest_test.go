@@ -63,9 +63,6 @@ func needPerf(t *testing.T) {
 
 // TestPerfRun makes trials on the devices: all comes back, and the report says what it was made of.
 func TestPerfRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	for device, engine := range map[string]string{"weir": "live", "kernel": "xsk", "wire": "live"} {
 		t.Run(device+" by "+engine, func(t *testing.T) {
 			r := perfReport(t, "run", "--device", device, "--engine", engine, "--rate", "2000", "--duration", "300ms", "--size", "78x3,1518", "--size", "78x3,1518",
@@ -106,9 +103,6 @@ func found(t *testing.T, r *procedure.Result, n int) {
 
 // TestPerfRFC2544 makes every procedure, as short as can be.
 func TestPerfRFC2544(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	t.Run("all", func(t *testing.T) {
 		r := perfReport(t, append([]string{"rfc2544", "all", "--device", "kernel", "--size", "64", "--duration", "50ms", "--repeats", "2", "--shares", "0.1,0.5", "--tests", "2"}, perfBrief...)...)
 		var names []string
@@ -159,9 +153,6 @@ func TestPerfRFC2544(t *testing.T) {
 
 // TestPerfSearches makes the searches that are not RFC 2544's, and what follows on one.
 func TestPerfSearches(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	r := perfReport(t, "mlrsearch", "--device", "kernel", "--size", "64", "--final", "50ms", "--sum", "100ms", "--width", "0.3", "--goal", "ndr", "--goal", "mine:0.5:0.5")
 	if one := &r.Results[0]; len(one.Bounds) != 2 || one.Bounds[0].Goal.Name != "NDR" || one.Bounds[1].Goal.LossRatio != 0.5 {
 		t.Errorf("%+v", one.Bounds)
@@ -178,9 +169,6 @@ func TestPerfSearches(t *testing.T) {
 
 // TestPerfReconf has weir reload while packets flow: none is lost.
 func TestPerfReconf(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	one := &perfReport(t, "reconf", "--rate", "2000", "--duration", "500ms", "--repeats", "3").Results[0]
 	if len(one.Reconfigurations) != 1 || len(one.Reconfigurations[0].Lost)+len(one.Refused) != 3 { // one in which the generator fell short is left out
 		t.Fatalf("%+v", one.Reconfigurations)
@@ -194,9 +182,6 @@ func TestPerfReconf(t *testing.T) {
 
 // TestPerfInterrupt ends a procedure in the middle: there is a partial report, also in the files, and the exit status says so.
 func TestPerfInterrupt(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	needPerf(t)
 	dir := t.TempDir()
 	c := exec.CommandContext(testContext(t), executable(t), "perf", "reconf", "--device", "wire", "--do", "true", "--rate", "1000", "--duration", "100ms", "--repeats", "1000000",
@@ -286,9 +271,6 @@ func TestPerfErrors(t *testing.T) {
 
 // TestPerfTester has the page of results made, of short trials.
 func TestPerfTester(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	needPerf(t)
 	page := filepath.Join(t.TempDir(), "tester.md")
 	if _, told, status := perfDo(t, "tester", "-q", "--pacing", "100ms", "--long", "200ms", "--page", page); status != 0 || told != "" {

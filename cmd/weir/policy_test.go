@@ -300,9 +300,6 @@ func randomSpec(r *rand.Rand, e *end, id uint32) (spec, map[string]any) {
 
 // TestRandomPackets: every packet really goes where `weir explain` says that it goes, from the same file.
 func TestRandomPackets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	n, em0, em1, wan0, _ := newFounding(t)
 	w := n.start(n.config(founding))
 	n.warm([2]*end{em0, em1}, [2]*end{wan0, em0})

@@ -31,9 +31,6 @@ type faults struct {
 // TestFaultsUnderLoad: whatever happens to a port, to neighbours, to the configuration, or comes in, the router lives, loses
 // nothing of what has nothing to do with it, and has in the end what it had in the beginning. Then it is killed.
 func TestFaultsUnderLoad(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	two := lab.LinkOptions{Queues: 2}

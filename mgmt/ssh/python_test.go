@@ -44,9 +44,6 @@ c.disconnect()
 
 // TestNetmikoVyOS: the driver of VyOS configures.
 func TestNetmikoVyOS(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	t.Parallel() // it mostly waits
 	python := pythonWith(t, "netmiko")
 	r := newRig(t, DefaultLimits, testCommands()...)
@@ -94,9 +91,6 @@ const playbook = `
 
 // TestAnsible: the modules of VyOS configure, find that nothing is to be done, and see what is refused.
 func TestAnsible(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	t.Parallel() // it mostly waits
 	if _, err := exec.LookPath("ansible-playbook"); err != nil {
 		t.Skip("no ansible here")
@@ -131,9 +125,6 @@ func pythonWith(t *testing.T, module string) string {
 // TestNetmiko: a driver that programs use for such devices works: it looks for the prompt and its own echo, sets the width, and waits for certain words of
 // a commit.
 func TestNetmiko(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	t.Parallel() // it mostly waits
 	python := pythonWith(t, "netmiko")
 	r := newRig(t, DefaultLimits, testCommands()...)

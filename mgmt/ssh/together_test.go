@@ -41,7 +41,7 @@ func TestTwoAdmins(t *testing.T) {
 	two.await(": first\r\n--- commit 2\r\n+++ running\r\n")
 	two.await("+sets: {web: [80, 443, 8080]}\r\n")
 	two.await("Commit failed: conflict: the configuration in force is not the one that this was made from; commit 3, generation 3 stays\r\n`rebase` makes")
-	two.await(atTop)
+	two.await(configPrompt) // what is told of the other's commit may come in between the banner and it
 	two.says("compare | match '^--- what'", "--- what ran at the beginning\n")
 	two.says("rebase", "2 changes are made to what runs now; `compare` shows them\nYours takes the place of what others changed:\nset rules gold priority 150\n")
 	two.says("compare | display set", "set sets web 8443\nset rules gold priority 160\n")

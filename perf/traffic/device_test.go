@@ -74,9 +74,6 @@ func newFlawed(t *testing.T, delay time.Duration, f flaw) *wire {
 
 // TestFlawedDevices: what a device does to packets is what is measured.
 func TestFlawedDevices(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	const packets, rate = 8000, 4000.0
 	var held []byte
 	for _, c := range []struct {

@@ -19,9 +19,6 @@ const rtaFlowLabel = 31
 
 // TestGetRoute asks the kernel by RTM_GETROUTE which route each packet takes.
 func TestGetRoute(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	k := newKernel(t, newRouter(t, lab.ForTest(t), "linux"))
 	counts := map[string]int{}
 	series(t, 300, 200, func(t *testing.T, _, packets int, r *rand.Rand) {

@@ -15,9 +15,6 @@ import (
 // TestKernelRoutes has weir give its policy to the kernel, and asks that by RTM_GETROUTE which route each packet takes. Every
 // configuration comes after the one before it, as after a reload.
 func TestKernelRoutes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	l := lab.ForTest(t)
 	r := newRouter(t, l, "weir")
 	k := newKernel(t, r)

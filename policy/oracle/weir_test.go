@@ -71,9 +71,6 @@ func (w *weir) configure(t *testing.T, d *description) {
 
 // TestWeir sends the same packets through a kernel that routes and through weir, and compares what comes out.
 func TestWeir(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	l := lab.ForTest(t)
 	k := newLinux(t, l, "linux")
 	first := newDescription(true)

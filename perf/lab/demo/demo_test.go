@@ -54,9 +54,6 @@ func nothingLeft(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long, and is no matter of -race")
-	}
 	o, out := options(t, "honest")
 	if err := Run(t.Context(), o); err != nil {
 		t.Errorf("%v\n%s", err, out)
