@@ -6,7 +6,7 @@ BIN     := bin/weir
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages bench-tester bench-rfc2544 peers show-ssh container install clean need-root
+.PHONY: help build demo shell test race lint generate fuzz bench bench-fib bench-acl bench-iprule bench-peers bench-stages bench-tester bench-rfc2544 peers perf-test show-ssh container install clean need-root
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ bench-peers: need-root build ## the same with rules, marks, and the Internet's t
 bench-stages: build ## what each stage of the packet loop takes, with rules and the Internet's table, into RESULTS/stages.md
 	@ln -sf "$(TABLE)" bin/internet.gz
 	$(BIN) perf stages --rounds $(ROUNDS) --routes bin/internet.gz --page $(RESULTS)/stages.md
+
+perf-test: need-root ## every procedure of weir perf, as short as can be (root)
+	$(GO) test -buildvcs=false -count 1 -run '^TestPerf' ./cmd/weir -args -perf.all
 
 show-ssh: need-root ## 1,000 reloads by SSH under traffic, and a million routes by SSH, with what they take (root, openssh-client)
 	$(GO) test -buildvcs=false -count 1 -timeout 30m -v -run '^Test(Reloads|Routes)BySSH$$' ./cmd/weir -args -reloads 1000 -many-routes 1000000

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,8 +102,19 @@ func found(t *testing.T, r *procedure.Result, n int) {
 	}
 }
 
+// perfAll has the procedures made that take minutes together: `make perf-test`.
+var perfAll = flag.Bool("perf.all", false, "make every procedure of weir perf")
+
+func needPerfAll(t *testing.T) {
+	t.Helper()
+	if !*perfAll {
+		t.Skip("takes minutes: -args -perf.all, or make perf-test")
+	}
+}
+
 // TestPerfRFC2544 makes every procedure, as short as can be.
 func TestPerfRFC2544(t *testing.T) {
+	needPerfAll(t)
 	t.Run("all", func(t *testing.T) {
 		r := perfReport(t, append([]string{"rfc2544", "all", "--device", "kernel", "--size", "64", "--duration", "50ms", "--repeats", "2", "--shares", "0.1,0.5", "--tests", "2"}, perfBrief...)...)
 		var names []string
@@ -124,12 +136,6 @@ func TestPerfRFC2544(t *testing.T) {
 			t.Errorf("%q", names)
 		}
 	})
-	t.Run("latency", func(t *testing.T) {
-		one := &perfReport(t, "rfc2544", "latency", "--device", "weir", "--size", "64", "--rate", "2000", "--duration", "100ms", "--repeats", "2", "--shares", "0.5,1").Results[0]
-		if len(one.Latencies) != 2 || one.Latencies[0].Rate != 1000 || one.Latencies[1].Latency.Quantile(0.5) == 0 || len(one.Latencies[1].Means) != 2 {
-			t.Errorf("%+v", one.Latencies)
-		}
-	})
 	t.Run("recovery", func(t *testing.T) {
 		one := &perfReport(t, append([]string{"rfc2544", "recovery", "--device", "kernel", "--size", "64", "--overload", "100ms", "--after", "100ms", "--repeats", "2"}, perfBrief...)...).Results[0]
 		found(t, one, len(one.Recoveries))
@@ -143,16 +149,11 @@ func TestPerfRFC2544(t *testing.T) {
 			t.Errorf("a restart goes without a gap: %+v", at)
 		}
 	})
-	t.Run("loss of IPv6", func(t *testing.T) {
-		one := &perfReport(t, "rfc2544", "loss", "--device", "kernel", "--ipv6", "--size", "128", "--duration", "50ms").Results[0]
-		if found(t, one, len(one.Losses)); len(one.Losses) < 2 {
-			t.Errorf("%+v", one.Losses)
-		}
-	})
 }
 
 // TestPerfSearches makes the searches that are not RFC 2544's, and what follows on one.
 func TestPerfSearches(t *testing.T) {
+	needPerfAll(t)
 	r := perfReport(t, "mlrsearch", "--device", "kernel", "--size", "64", "--final", "50ms", "--sum", "100ms", "--width", "0.3", "--goal", "ndr", "--goal", "mine:0.5:0.5")
 	if one := &r.Results[0]; len(one.Bounds) != 2 || one.Bounds[0].Goal.Name != "NDR" || one.Bounds[1].Goal.LossRatio != 0.5 {
 		t.Errorf("%+v", one.Bounds)
@@ -271,6 +272,7 @@ func TestPerfErrors(t *testing.T) {
 
 // TestPerfTester has the page of results made, of short trials.
 func TestPerfTester(t *testing.T) {
+	needPerfAll(t)
 	needPerf(t)
 	page := filepath.Join(t.TempDir(), "tester.md")
 	if _, told, status := perfDo(t, "tester", "-q", "--pacing", "100ms", "--long", "200ms", "--page", page); status != 0 || told != "" {
