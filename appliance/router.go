@@ -193,6 +193,11 @@ func (r *Router) Prepare(snap *policy.Snapshot) (err error) {
 	for _, err := range s.snap.Promote() { // its lookups are slower, and right
 		r.log.Warn("table without array forms", zap.Error(err))
 	}
+	for i := range uint16(s.snap.Tables()) {
+		if s.snap.Routes(i).FellBack() {
+			r.log.Warn("table in small pages: the kernel gives no huge ones (transparent_hugepage)", zap.String("table", s.snap.TableName(i)))
+		}
+	}
 	r.prepared = s
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 type region struct {
 	words []uint32
 	huge  bool // the kernel has been asked for huge pages
+	small bool // it refused
 }
 
 const hugePage = 2 << 20
@@ -40,6 +41,7 @@ func newRegion(n int, huge bool) (*region, error) {
 		advice = unix.MADV_HUGEPAGE
 	}
 	r.huge = unix.Madvise(aligned, advice) == nil && huge // EINVAL: a kernel without them
+	r.small = huge && !r.huge
 	r.words = unsafe.Slice((*uint32)(unsafe.Pointer(&aligned[0])), size/4)[:n]
 	return r, nil
 }
