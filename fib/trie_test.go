@@ -227,3 +227,33 @@ func TestBuildLeavesRoom(t *testing.T) {
 		t.Errorf("with %d tails: %s", narrowLimit-10, got)
 	}
 }
+
+// TestFirstBlockInFirstEntry: when a block is given up, what the block with the number 0 holds in its first entry is not forgotten.
+func TestFirstBlockInFirstEntry(t *testing.T) {
+	for _, narrow := range []bool{true, false} {
+		tr, err := newTrie(128, narrow, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.blockPool.next, tr.blockPool.free, tr.counts = 2, []uint32{0, 1}, []uint32{0, 0} // the outer block gets number 1, the inner one 0
+		k := key{0x2001_0100 << 32, 0}
+		outer, inner := item{k, 33, 34}, item{k, 34, 35}
+		if err := tr.build([]item{outer, inner}); err != nil {
+			t.Fatal(err)
+		}
+		outer.answer = 0
+		if err := tr.update(outer, -1); err != nil {
+			t.Fatal(err)
+		}
+		if in, out := tr.lookup(key{k.hi, 5}), tr.lookup(key{k.hi | 1<<30, 5}); in != 35 || out != 0 {
+			t.Errorf("narrow %v: without the outer prefix the inner one has answer %d, all else %d", narrow, in, out)
+		}
+		inner.answer = 0
+		if err := tr.update(inner, -1); err != nil {
+			t.Fatal(err)
+		}
+		if n := tr.blockPool.used() + tr.tailPool.used(); n != 0 || tr.lookup(k) != 0 {
+			t.Errorf("narrow %v: %d blocks and tails in an empty trie, which has answer %d", narrow, n, tr.lookup(k))
+		}
+	}
+}

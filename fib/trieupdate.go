@@ -217,7 +217,7 @@ func (t *trie) shrink(words []uint32, at uint32, level int, k key) error {
 
 // remains puts the one item of a block into t.items, if there is one, and returns the answer of all else there.
 func (t *trie) remains(block uint32, level int, k key) (answer uint32) {
-	before := uint32(toBlock)
+	before := uint32(toBlock | toTail) // no entry is both
 	for i := range uint32(256) {
 		e := get(t.blocks, t.narrow, block<<8|i)
 		if e == before {
