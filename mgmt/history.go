@@ -8,8 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aymanbagabas/go-udiff"
-
+	"weir/mgmt/document"
 	"weir/mgmt/store"
 )
 
@@ -101,7 +100,7 @@ func (e *Engine) CompareText(text []byte) string {
 	if config == nil {
 		return ""
 	}
-	return udiff.Unified("running", "candidate", string(config.Text), string(text))
+	return document.Unified("running", "candidate", string(config.Text), string(text))
 }
 
 // since is the unified difference between the text of a commit and the running one.
@@ -111,7 +110,7 @@ func (e *Engine) since(n int) (string, error) {
 		return "", err
 	}
 	config, _ := e.Running()
-	return udiff.Unified(fmt.Sprintf("commit %d", n), "running", string(change.Text), string(config.Text)), nil
+	return document.Unified(fmt.Sprintf("commit %d", n), "running", string(change.Text), string(config.Text)), nil
 }
 
 var errConflict = errors.New("conflict: the configuration in force is not the one that this was made from")
