@@ -383,7 +383,7 @@ func keepCrash(dir, how string, last []byte) error {
 	dir = filepath.Join(dir, "log")
 	err := os.MkdirAll(dir, 0o755)
 	if err == nil {
-		name := time.Now().UTC().Format("20060102T150405.000Z") + ".log"
+		name := time.Now().UTC().Format("20060102T150405.000000000Z") + ".log"
 		err = writeDurably(filepath.Join(dir, name), append(last, how+"\n"...))
 	}
 	if err != nil {

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -287,7 +286,6 @@ func TestKeepCrash(t *testing.T) {
 		if err := keepCrash(dir, fmt.Sprintf("end %d", i), []byte("last words\n")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Millisecond) // their names are times
 	}
 	logs, err := filepath.Glob(filepath.Join(dir, "log", "*.log"))
 	if err != nil || len(logs) != crashLogs {
