@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"weir/appliance/cpulist"
 )
 
 // usableCPUs lists the CPUs that the process may run on.
@@ -32,7 +32,7 @@ func isolatedCPUs() []int {
 	if err != nil {
 		return nil
 	}
-	return parseCPUs(string(text))
+	return cpulist.Parse(string(text))
 }
 
 // canRunOn tries whether a thread of this process gets onto a CPU.
@@ -45,23 +45,4 @@ func canRunOn(cpu int) bool {
 		can <- unix.SchedSetaffinity(0, &set) == nil
 	}()
 	return <-can
-}
-
-// parseCPUs reads a list as the kernel writes it, such as 0-3,6.
-func parseCPUs(text string) (list []int) {
-	for part := range strings.SplitSeq(strings.TrimSpace(text), ",") {
-		low, high, isRange := strings.Cut(part, "-")
-		if !isRange {
-			high = low
-		}
-		from, err := strconv.Atoi(low)
-		to, err2 := strconv.Atoi(high)
-		if err != nil || err2 != nil {
-			continue // an empty list
-		}
-		for cpu := from; cpu <= to; cpu++ {
-			list = append(list, cpu)
-		}
-	}
-	return list
 }

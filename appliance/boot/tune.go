@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"weir/appliance/cpulist"
 )
 
 // Tune has the interrupts of ports go where their workers want them, and returns what could not be. Queue q of a port is served by
@@ -19,7 +21,7 @@ func tune(root string, ports []string, workers []int) (failed error) {
 	if len(workers) == 0 {
 		return nil
 	}
-	cpus := irqCPUs(parseCPUs(readText(root, "/sys/devices/system/cpu/online")), workers)
+	cpus := irqCPUs(cpulist.Parse(readText(root, "/sys/devices/system/cpu/online")), workers)
 	for _, port := range ports {
 		for _, irq := range readIRQs(root, port) {
 			queue, ok := queueOf(irq.Name)
@@ -63,23 +65,4 @@ func queueOf(name string) (queue int, ok bool) {
 	}
 	queue, err := strconv.Atoi(name[len(name)-digits:])
 	return queue, err == nil
-}
-
-// parseCPUs reads a list such as 0-3,6.
-func parseCPUs(text string) (list []int) {
-	for part := range strings.SplitSeq(text, ",") {
-		low, high, isRange := strings.Cut(part, "-")
-		if !isRange {
-			high = low
-		}
-		from, err := strconv.Atoi(low)
-		to, err2 := strconv.Atoi(high)
-		if err != nil || err2 != nil {
-			continue
-		}
-		for cpu := from; cpu <= to; cpu++ {
-			list = append(list, cpu)
-		}
-	}
-	return list
 }
