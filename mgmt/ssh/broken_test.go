@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pkg/sftp"
@@ -113,4 +115,29 @@ func TestConnections(t *testing.T) {
 		return false
 	})
 	need(t, session.Signal(ssh.SIGINT), session.Wait())
+}
+
+// TestRepliesFirst: a command that ends at once is answered after its request is: a client that had the end first would take the
+// request for lost.
+func TestRepliesFirst(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // so that the kernel comes between a reply and what runs
+	r := newRig(t, DefaultLimits, testCommands()...)
+	var all sync.WaitGroup
+	for range 4 {
+		client := r.dial("admin")
+		all.Go(func() {
+			for i := range 2_000 {
+				session, err := client.NewSession()
+				if err != nil {
+					t.Errorf("session %d: %v", i, err)
+					return
+				}
+				if out, err := session.Output("echo a"); err != nil || string(out) != "a\n" {
+					t.Errorf("session %d: %q, %v", i, out, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -64,14 +64,15 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 	defer s.cancel()
 	var all sync.WaitGroup
 	defer all.Wait()
-	start := func(run func() (status int)) bool {
-		s.mu.Lock()
-		again := s.started
-		s.started = true
-		s.mu.Unlock()
-		if again {
-			return false
+	for r := range requests {
+		ok, run := s.answer(r)
+		if r.WantReply {
+			r.Reply(ok, nil)
 		}
+		if run == nil {
+			continue
+		}
+		// Only now: a client that had the end before the reply would take its request for lost.
 		all.Go(func() {
 			status := run()
 			s.farewell()
@@ -79,63 +80,72 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 			close(s.ended)
 			s.channel.Close()
 		})
-		return true
-	}
-	for r := range requests {
-		ok := s.answer(r, start)
-		if r.WantReply {
-			r.Reply(ok, nil)
-		}
 	}
 }
 
-func (s *session) answer(r *ssh.Request, start func(func() int) bool) bool {
+// answer says whether a request is fulfilled, and what is to run for it, if anything, once that has been said.
+func (s *session) answer(r *ssh.Request) (ok bool, run func() (status int)) {
 	switch r.Type {
 	case "pty-req":
 		var p ptyRequest
 		if ssh.Unmarshal(r.Payload, &p) != nil {
-			return false
+			return false, nil
 		}
 		s.mu.Lock()
 		s.terminal, s.dumb = true, p.Term == "dumb" || p.Term == ""
 		s.mu.Unlock()
 		s.resize(p.Columns, p.Rows)
-		return true
+		return true, nil
 	case "window-change":
 		var w windowChange
 		if ssh.Unmarshal(r.Payload, &w) != nil {
-			return false
+			return false, nil
 		}
 		s.resize(w.Columns, w.Rows)
-		return true
+		return true, nil
 	case "env":
 		// Nothing here has colours or a language, so there is nothing for a variable to change but the terminal's kind.
 		var e envRequest
 		if ssh.Unmarshal(r.Payload, &e) != nil || len(e.Value) > envMax {
-			return false
+			return false, nil
 		}
 		if e.Name == "TERM" {
 			s.mu.Lock()
 			s.dumb = e.Value == "dumb"
 			s.mu.Unlock()
 		}
-		return e.Name == "TERM" || e.Name == "NO_COLOR" || e.Name == "LANG"
+		return e.Name == "TERM" || e.Name == "NO_COLOR" || e.Name == "LANG", nil
 	case "exec":
 		var t textRequest
-		return ssh.Unmarshal(r.Payload, &t) == nil && start(func() int { return s.exec(t.Text) })
+		if ssh.Unmarshal(r.Payload, &t) == nil && s.first() {
+			return true, func() int { return s.exec(t.Text) }
+		}
 	case "shell":
-		return start(s.shell)
+		if s.first() {
+			return true, s.shell
+		}
 	case "subsystem":
 		var t textRequest
-		return ssh.Unmarshal(r.Payload, &t) == nil && t.Text == "sftp" && start(s.sftp)
+		if ssh.Unmarshal(r.Payload, &t) == nil && t.Text == "sftp" && s.first() {
+			return true, s.sftp
+		}
 	case "signal":
 		var t textRequest
 		if ssh.Unmarshal(r.Payload, &t) == nil && (t.Text == "INT" || t.Text == "TERM" || t.Text == "HUP") {
 			s.interrupt()
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
+}
+
+// first is true once: a session is for one thing (RFC 4254 section 6.5).
+func (s *session) first() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := s.started
+	s.started = true
+	return !again
 }
 
 func (s *session) resize(columns, rows uint32) {
