@@ -198,6 +198,9 @@ func (f *faults) flap() {
 // returned waits until em2 is what it was.
 func (f *faults) returned() {
 	f.w.becomes("em2", "up", "")
+	// A host has no router that repairs it: Linux 6.18 may have taken the local route of its address away for good, too.
+	own := f.card.addr6().String() + "/64"
+	need(f.t, f.card.RemoveAddress(hostPort, own), f.card.AddAddress(hostPort, own))
 	f.card.addGateways()              // they went with the link
 	f.ping(f.card, f.card.gateway4()) // which tells the router's kernel of another MAC address
 	f.ping(f.card, f.card.gateway6())
