@@ -177,7 +177,8 @@ func (r *TesterResult) WriteMarkdown(w io.Writer) error {
 }
 
 const testerLegend = "A packet is late by what lies between the time at which it was due and the one that it is stamped with; figures are rounded up to powers of two. " +
-	"What is behind by more than 16 packets is not caught up with but left out, so that a busy machine shows in the number sent. Live frames leave in batches of up to 10 µs " +
+	"A sender that was kept from its packets sends 16 at once and the rest a sixteenth faster than the rate; what is more than 10 ms behind, or behind at the end, is left out, " +
+	"so that a busy machine shows in the number sent. Live frames leave in batches of up to 10 µs " +
 	"of the rate: the latency of the wire has that, and what the kernel takes to hand frames over. It is never subtracted from a latency that is reported."
 
 func (p *Pacing) row() []string {

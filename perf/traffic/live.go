@@ -71,12 +71,12 @@ func (l *Live) Send(ctx context.Context, r *Run) (sent Sent, err error) {
 	}
 	set := sendSettings{
 		Ifindex: uint32(l.port.Index), Slots: uint32(len(l.plan.slots) - 1), SizeMax: uint32(l.plan.sizeMax), Phases: uint32(len(r.Phases)),
-		Burst: burstMax, Limit: r.limit(),
+		Burst: burstMax, LateMax: uint64(lateMax) << clockShift, Limit: r.limit(),
 	}
 	end, fastest := time.Duration(0), 0.0
 	for i, p := range r.Phases {
 		end += p.Duration
-		set.Phase[i].End, set.Phase[i].Interval = uint64(r.end(i, end)), p.interval()
+		set.Phase[i].End, set.Phase[i].Interval, set.Phase[i].CatchUp = uint64(r.end(i, end)), p.interval(), p.behind()
 		if fastest = max(fastest, p.Rate); p.Rate == 0 {
 			fastest = unpacedMax
 		}

@@ -68,9 +68,11 @@ const (
 	binsMax    = 4096  // BINS
 	clockShift = 16    // CLOCK_SHIFT of send.c
 	unpacedMax = 30e6  // packets a second that no sender can reach
-	burstMax   = 16    // packets that a sender may be late by and catch up: what veth moves at once (DEV_MAP_BULK_SIZE)
+	burstMax   = 16    // late packets that follow each other at once: what veth moves at once (DEV_MAP_BULK_SIZE)
+	catchUp    = 16    // the late ones behind them come faster than the rate by one in so many
 	RateMax    = 600e6 // of which 1/65536 ns tell rates apart
 	ahead      = 30 * time.Millisecond
+	lateMax    = 10 * time.Millisecond // that a sender may be behind its plan; what is beyond is not sent
 )
 
 // Ahead is a time that is early enough to begin a run at: until then the sender has its thread on its CPU, and the kernel its frames, which
@@ -152,6 +154,9 @@ func (r *Run) limit() uint64 {
 
 // binWidth is the time that packets are counted by, as a power of two of ns.
 func (r *Run) binWidth() uint8 { return uint8(bits.Len64(uint64(r.duration()) / (binsMax - 1))) }
+
+// behind is the time between packets of a phase that are late, in 1/65536 ns.
+func (p Phase) behind() uint64 { return p.interval() * catchUp / (catchUp + 1) }
 
 // interval is the time between packets, in 1/65536 ns; 0: none.
 func (p Phase) interval() uint64 {

@@ -44,11 +44,13 @@ type sendSettings struct {
 	SizeMax uint32
 	Phases  uint32
 	Burst   uint64
+	LateMax uint64
 	Limit   uint64
 	Phase   [8]struct {
 		_        structs.HostLayout
 		End      uint64
 		Interval uint64
+		CatchUp  uint64
 	}
 }
 
@@ -61,6 +63,8 @@ type sendSlot struct {
 type sendState struct {
 	_       structs.HostLayout
 	Due     uint64
+	When    uint64
+	Pace    uint64
 	Phase   uint64
 	Sent    uint64
 	Bytes   uint64

@@ -175,44 +175,30 @@ func (t *xskThread) send(r *Run, limit uint64) (sent Sent) {
 	}
 	// The thread's share of the rate is that of its slots.
 	share := float64(len(t.plan.slots)) / float64(len(t.slots))
-	type phase struct{ end, interval, burst uint64 } // in ns, and 1/65536 ns
-	var phases []phase
+	var p pacer
 	end := time.Duration(0)
-	for i, p := range r.Phases {
-		end += p.Duration
-		interval := uint64(float64(p.interval()) * share)
-		phases = append(phases, phase{uint64(r.end(i, end)), interval, burstMax * interval})
+	for i, one := range r.Phases {
+		end += one.Duration
+		p.phases = append(p.phases, pacerPhase{
+			end: uint64(r.end(i, end)), interval: uint64(float64(one.interval()) * share), catchUp: uint64(float64(one.behind()) * share),
+		})
 	}
 	var frames [rings.BatchSize]rings.Frame
-	due, at := uint64(0), 0
 	since := func() uint64 { return uint64(max(0, clock.now()-r.Start)) }
 	for clock.now() < r.Start && !t.stop.Load() {
 	}
-	for at < len(phases) && sent.Packets < limit && !t.stop.Load() {
+	for over := false; !over && sent.Packets < limit && !t.stop.Load(); {
 		t.queue.Complete()
 		n := 0
 		for n < len(frames) && sent.Packets < limit {
 			now := since()
-			p := &phases[at]
-			when := due
-			if p.interval == 0 {
-				when = now << clockShift
+			var wait bool
+			if wait, over = p.next(now << clockShift); over {
+				break
 			}
-			if when>>clockShift >= p.end {
-				if p.interval == 0 {
-					due = when
-				}
-				if at++; at == len(phases) {
-					break
-				}
-				continue
-			}
-			if now<<clockShift < when {
-				if n > 0 {
-					break // on their way first
-				}
-				if t.stop.Load() {
-					break
+			if wait {
+				if n > 0 || t.stop.Load() {
+					break // those that are made are on their way first
 				}
 				continue
 			}
@@ -220,13 +206,7 @@ func (t *xskThread) send(r *Run, limit uint64) (sent Sent) {
 			if !ok {
 				break // the kernel has not sent them yet
 			}
-			late := uint64(0)
-			if p.interval > 0 {
-				if late = now<<clockShift - due; late > p.burst {
-					sent.Skipped += time.Duration((late - p.burst) >> clockShift)
-					due += late - p.burst
-				}
-				due += p.interval
+			if late, paced := p.took(now << clockShift); paced {
 				sent.Late[bits.Len64(late>>clockShift|1)-1]++
 			}
 			slot := t.slots[t.next]
@@ -253,6 +233,7 @@ func (t *xskThread) send(r *Run, limit uint64) (sent Sent) {
 			t.queue.Kick() // what an earlier kick left in the ring
 		}
 	}
+	sent.Skipped = p.skipped
 	for deadline := time.Now().Add(time.Second); t.umem.Available() < xskFrames && time.Now().Before(deadline); {
 		t.queue.Kick()
 		if t.queue.Complete() == 0 {

@@ -15,6 +15,7 @@
 struct phase {
 	u64 end;      /* ns since the start */
 	u64 interval; /* between packets; 0: none */
+	u64 catch_up; /* between packets that are behind their plan: less */
 };
 
 struct settings {
@@ -22,7 +23,8 @@ struct settings {
 	u32 slots;    /* less one; their number is a power of two */
 	u32 size_max; /* of the frame that the kernel hands us, without FCS */
 	u32 phases;
-	u64 burst;    /* packets that it may be behind its plan and catch up; what is beyond is not sent */
+	u64 burst;    /* packets that follow each other at once when it is behind its plan; those behind them, by catch_up */
+	u64 late_max; /* 1/65536 ns that it may be behind its plan; what is beyond is not sent */
 	u64 limit;    /* packets */
 	struct phase phase[PHASES_MAX];
 };
@@ -60,7 +62,9 @@ struct {
 } bins SECTION(".maps");
 
 struct state {
-	u64 due; /* of the next packet, since the start */
+	u64 due;  /* of the next packet, since the start */
+	u64 when; /* it is sent at the earliest: when it is due, or when it is its turn, being late */
+	u64 pace; /* of those that are late: when its turn is, without the burst */
 	u64 phase;
 	u64 sent;
 	u64 bytes;   /* of frames, without FCS */
@@ -80,7 +84,7 @@ static u64 since_start(void)
 static long spin(u32 i, void *unused)
 {
 	(void)i, (void)unused;
-	return since_start() >= state.due; /* 1 ends bpf_loop */
+	return since_start() >= state.when; /* 1 ends bpf_loop */
 }
 
 static long spin_to_start(u32 i, void *unused)
@@ -177,33 +181,59 @@ SECTION("xdp") int send(struct xdp_md *ctx)
 
 	if (!state.sent)
 		bpf_loop(SPINS_MAX, spin_to_start, 0, 0);
-	/* The phase is the one in which the packet is due. */
+	/* The phase is the one in which the packet is due, and which is not over but for a burst. */
+	now = since_start();
 	at = state.phase;
 #pragma unroll
 	for (int i = 0; i < PHASES_MAX; i++) {
+		u64 time = now, end, burst;
+
 		phase = &settings.phase[at & (PHASES_MAX - 1)];
-		now = phase->interval ? state.due : since_start();
-		if (at < settings.phases && now >> CLOCK_SHIFT >= phase->end) {
-			at++;
-			if (!phase->interval)
-				state.due = now; /* the next one begins here, behind one without a plan */
+		end = phase->end;
+		if (phase->interval) {
+			burst = settings.burst * phase->interval;
+			time = now > burst ? now - burst : 0;
+			if (time < state.due)
+				time = state.due;
 		}
+		if (at >= settings.phases || time >> CLOCK_SHIFT < end)
+			continue;
+		at++;
+		if (!phase->interval) {
+			state.due = now; /* the next one begins here, behind one without a plan */
+			continue;
+		}
+		if (state.due >> CLOCK_SHIFT < end) {
+			state.skipped += end - (state.due >> CLOCK_SHIFT);
+			state.due = end << CLOCK_SHIFT;
+		}
+		/* What is left of the interval is as much of the next phase's: in 1/4096. */
+		time = (state.due - (end << CLOCK_SHIFT)) / ((phase->interval >> 12) + 1) * settings.phase[at & (PHASES_MAX - 1)].interval;
+		state.due = (end << CLOCK_SHIFT) + (time >> 12);
 	}
 	state.phase = at;
 	if (at >= settings.phases)
 		return XDP_DROP;
 	phase = &settings.phase[at & (PHASES_MAX - 1)];
 	interval = phase->interval;
-	now = since_start();
 	if (interval) {
-		u64 burst = settings.burst * interval;
+		u64 burst = settings.burst * phase->catch_up;
 
-		if (now < state.due) {
+		state.when = state.pace > burst ? state.pace - burst : 0;
+		if (state.when < state.due)
+			state.when = state.due;
+		if (now < state.when) {
 			state.waited++;
 			bpf_loop(SPINS_MAX, spin, 0, 0);
 			now = since_start();
 		}
+		if (state.pace < now)
+			state.pace = now;
+		state.pace += phase->catch_up;
 		late = now - state.due;
+		burst = settings.burst * interval;
+		if (burst < settings.late_max)
+			burst = settings.late_max;
 		if (late > burst) {
 			state.skipped += (late - burst) >> CLOCK_SHIFT;
 			state.due += late - burst;
