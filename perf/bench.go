@@ -163,8 +163,8 @@ func (b *Bench) addWire() (err error) {
 	return err
 }
 
-// Calibrate is part of trial.Tester. It measures on a wire of the same kind, what the sender can send and the receiver takes without
-// loss.
+// Calibrate is part of trial.Tester. It measures on a wire of the same kind what the sender can send and the receiver takes without
+// loss, and then what the sender can send to the device, whatever that loses.
 func (b *Bench) Calibrate(ctx context.Context, sizes trial.Sizes) (trial.Calibration, error) {
 	return b.calibrate(sizes, func() (c trial.Calibration, err error) {
 		if b.options.Device == Wire { // its receiver is where the wire ends
@@ -176,8 +176,17 @@ func (b *Bench) Calibrate(ctx context.Context, sizes trial.Sizes) (trial.Calibra
 		if err != nil {
 			return c, err
 		}
-		defer func() { err = errors.Join(err, i.close()) }()
-		return i.calibrateWire(ctx, sizes)
+		c, err = i.calibrateWire(ctx, sizes)
+		if err = errors.Join(err, i.close()); err != nil || b.options.Device == Wire {
+			return c, err
+		}
+		// A device on another CPU makes sending dearer: every batch may have to wake it.
+		if i, err = b.get(sizes); err != nil {
+			return c, err
+		}
+		with, err := i.ceiling(ctx, sizes, func(o trial.Outcome) (uint64, error) { return o.Sent, nil })
+		c.Ceiling = min(c.Ceiling, with)
+		return c, err
 	})
 }
 

@@ -45,13 +45,20 @@ func BackToBack(ctx context.Context, tester trial.Tester, o BackToBackOptions) (
 	})
 }
 
+// burstShare of the generator's ceiling is what bursts have where the link's rate is not known. The first frames wake the device, which takes
+// 40 µs of the generator's time on veth in a virtual machine, and have to be caught up with in a burst of 256.
+const burstShare = 0.4
+
 func (r *runner) backToBack(sizes trial.Sizes, o *BackToBackOptions) error {
 	c, err := r.calibration(sizes)
 	if err != nil {
 		return err
 	}
 	rate, isCeiling := highest(c)
-	r.deviateIf(isCeiling, "%s bytes: bursts are at the generator's ceiling, %.0f frames a second, where RFC 9004 has the smallest gap of the link", sizes, rate)
+	if isCeiling {
+		rate *= burstShare
+	}
+	r.deviateIf(isCeiling, "%s bytes: bursts are at %.0f frames a second, %g of the generator's ceiling, where RFC 9004 has the smallest gap of the link", sizes, rate, burstShare)
 	throughput, refused, err := r.base(sizes, o.Throughputs, &o.Search)
 	if err != nil {
 		return err
@@ -107,21 +114,27 @@ func (r *runner) burst(sizes trial.Sizes, rate float64, longest, step uint64, na
 }
 
 // clean says whether a burst is forwarded without loss, when it is tried as often as it may be; or that it was not sent fast
-// enough to say so.
+// enough to say so, however often.
 func (r *runner) clean(sizes trial.Sizes, rate float64, frames uint64, name string) (clean bool, slow string, err error) {
-	for range verifications {
+	const again = 8
+	for lossy, short := 0, 0; lossy < verifications; {
 		r.left = r.whole(0)
 		record, err := r.trial(name, trial.Burst(frames, rate, sizes), counts)
 		if err != nil {
 			return false, "", err
 		}
 		if record.Lost() > 0 {
+			lossy++
 			continue
 		}
-		if record.Rate() < (1-trial.Shortfall)*rate {
-			return false, fmt.Sprintf("the generator sent a burst of %d frames at %.0f of %.0f frames a second", frames, record.Rate(), rate), nil
+		if record.Rate() >= (1-trial.Shortfall)*rate {
+			return true, "", nil
 		}
-		return true, "", nil
+		slow = fmt.Sprintf("the generator sent a burst of %d frames at %.0f of %.0f frames a second", frames, record.Rate(), rate)
+		if short++; short > again {
+			return false, slow, nil
+		}
+		record.Void = slow
 	}
 	return false, "", nil
 }

@@ -71,7 +71,7 @@ func (r *runner) latency(sizes trial.Sizes, rate, share float64, o *LatencyOptio
 		}
 	}()
 	for n := range o.Repeats {
-		record, err := r.trial(fmt.Sprintf("latency, %d of %d", n+1, o.Repeats), trial.Trial{Rate: rate, Duration: o.Duration, Sizes: sizes}, latencies)
+		record, err := r.offered(fmt.Sprintf("latency, %d of %d", n+1, o.Repeats), trial.Trial{Rate: rate, Duration: o.Duration, Sizes: sizes}, latencies)
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func (r *runner) lossCurve(sizes trial.Sizes, o *LossOptions, sizesLeft int) err
 	for n := range steps {
 		share := 1 - float64(n)*o.Step
 		r.left = time.Duration(steps-n+sizesLeft*steps) * r.whole(o.Duration)
-		record, err := r.trial(fmt.Sprintf("loss at %.4g %%", 100*share), trial.Trial{Rate: share * most, Duration: o.Duration, Sizes: sizes}, latencies)
+		record, err := r.offered(fmt.Sprintf("loss at %.4g %%", 100*share), trial.Trial{Rate: share * most, Duration: o.Duration, Sizes: sizes}, latencies)
 		if err != nil {
 			return err
 		}

@@ -157,7 +157,6 @@ func (s *search) forwarded(load float64) float64 {
 // try makes trials at a load until the goal has classified it. One in which the generator fell short is made again, and counts
 // only where that does not help.
 func (s *search) try(g *Goal, load float64) error {
-	const again = 2
 	voided := 0
 	for g.Classify(s.loads[load]) == Undecided {
 		s.r.left = s.estimate(g)
@@ -165,7 +164,7 @@ func (s *search) try(g *Goal, load float64) error {
 		if err != nil {
 			return err
 		}
-		if record.Short() && voided < again {
+		if record.Short() && voided < voidMax {
 			record.Void = fmt.Sprintf("the generator sent %.0f of %.0f frames a second", record.Rate(), load)
 			voided++
 			continue

@@ -76,7 +76,7 @@ func (l *Live) Send(ctx context.Context, r *Run) (sent Sent, err error) {
 	end, fastest := time.Duration(0), 0.0
 	for i, p := range r.Phases {
 		end += p.Duration
-		set.Phase[i].End, set.Phase[i].Interval, set.Phase[i].CatchUp = uint64(r.end(i, end)), p.interval(), p.behind()
+		set.Phase[i].End, set.Phase[i].Interval, set.Phase[i].CatchUp = uint64(r.end(i, end)), p.interval(), r.behind(i)
 		if fastest = max(fastest, p.Rate); p.Rate == 0 {
 			fastest = unpacedMax
 		}

@@ -16,7 +16,7 @@ func TestPacer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rate := rapid.Float64Range(1e3, 3e6).Draw(t, "rate")
 		phase := Phase{Rate: rate, Duration: 20 * time.Millisecond}
-		p := pacer{phases: []pacerPhase{{uint64(phase.Duration), phase.interval(), phase.behind()}}}
+		p := pacer{phases: []pacerPhase{{uint64(phase.Duration), phase.interval(), (&Run{Phases: []Phase{phase}}).behind(0)}}}
 		var times []uint64 // of packets, 1/65536 ns
 		now, late := uint64(0), uint64(0)
 		stalls := rapid.SliceOfN(rapid.IntRange(0, 4_000_000), 0, 6).Draw(t, "stalls, ns")

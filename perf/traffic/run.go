@@ -155,8 +155,14 @@ func (r *Run) limit() uint64 {
 // binWidth is the time that packets are counted by, as a power of two of ns.
 func (r *Run) binWidth() uint8 { return uint8(bits.Len64(uint64(r.duration()) / (binsMax - 1))) }
 
-// behind is the time between packets of a phase that are late, in 1/65536 ns.
-func (p Phase) behind() uint64 { return p.interval() * catchUp / (catchUp + 1) }
+// behind is the time between packets of a phase that are late, in 1/65536 ns. A run with a limit is a burst, which is to be as long as its
+// rate makes it.
+func (r *Run) behind(phase int) uint64 {
+	if r.Limit > 0 && phase == len(r.Phases)-1 {
+		return 0
+	}
+	return r.Phases[phase].interval() * catchUp / (catchUp + 1)
+}
 
 // interval is the time between packets, in 1/65536 ns; 0: none.
 func (p Phase) interval() uint64 {

@@ -180,7 +180,7 @@ func (t *xskThread) send(r *Run, limit uint64) (sent Sent) {
 	for i, one := range r.Phases {
 		end += one.Duration
 		p.phases = append(p.phases, pacerPhase{
-			end: uint64(r.end(i, end)), interval: uint64(float64(one.interval()) * share), catchUp: uint64(float64(one.behind()) * share),
+			end: uint64(r.end(i, end)), interval: uint64(float64(one.interval()) * share), catchUp: uint64(float64(r.behind(i)) * share),
 		})
 	}
 	var frames [rings.BatchSize]rings.Frame
