@@ -154,20 +154,14 @@ func (s *search) forwarded(load float64) float64 {
 	return least
 }
 
-// try makes trials at a load until the goal has classified it. One in which the generator fell short is made again, and counts
-// only where that does not help.
+// try makes trials at a load until the goal has classified it. Those in which the generator fell short count only where
+// making them again does not help.
 func (s *search) try(g *Goal, load float64) error {
-	voided := 0
 	for g.Classify(s.loads[load]) == Undecided {
 		s.r.left = s.estimate(g)
-		record, err := s.r.trial("search "+g.Name, trial.Trial{Rate: load, Duration: g.Final, Sizes: s.sizes}, counts)
+		record, err := s.r.offered("search "+g.Name, trial.Trial{Rate: load, Duration: g.Final, Sizes: s.sizes}, counts)
 		if err != nil {
 			return err
-		}
-		if record.Short() && voided < voidMax {
-			record.Void = fmt.Sprintf("the generator sent %.0f of %.0f frames a second", record.Rate(), load)
-			voided++
-			continue
 		}
 		s.loads[load] = append(s.loads[load], *record)
 	}
@@ -211,7 +205,8 @@ func (s *search) bounds(g *Goal) Bounds {
 		b.Throughput = g.ConditionalThroughput(b.Lower, s.loads[b.Lower])
 	}
 	b.Regular = b.Lower != 0 && b.Upper != 0 && narrow(g, b.Lower, b.Upper)
-	short := slices.ContainsFunc(s.loads[b.Upper], func(r trial.Record) bool { return r.Short() })
+	offered := slices.DeleteFunc(slices.Clone(s.loads[b.Upper]), func(r trial.Record) bool { return r.Short() })
+	short := len(offered) < len(s.loads[b.Upper]) && g.Classify(offered) != UpperBound
 	_, isCeiling := highest(c)
 	switch {
 	case b.Upper == 0 && b.Lower == s.max && isCeiling:
