@@ -107,7 +107,7 @@ bench-rfc2544: need-root build ## RFC 2544, and latencies at shares of PDR, of w
 			--shares 0.5,1 --duration 500ms --repeats 3 --tests 3 $(BRIEF) --out rfc2544-$$device || exit 1; \
 	done
 	@if command -v chromium >/dev/null; then cd $(RESULTS) && chromium --headless --no-sandbox --disable-gpu --hide-scrollbars \
-		--window-size=1060,1000 --screenshot=rfc2544-weir.png file://$$PWD/rfc2544-weir.html 2>/dev/null; fi
+		--window-size=1060,1100 --screenshot=rfc2544-weir.png file://$$PWD/rfc2544-weir.html 2>/dev/null; fi
 
 container: ## build the container image with docker or buildah
 	@if command -v buildah >/dev/null; then buildah bud --isolation chroot --build-arg VERSION=$(VERSION) -t weir .; else docker build --build-arg VERSION=$(VERSION) -t weir .; fi
