@@ -154,3 +154,37 @@ func TestDeleteAll(t *testing.T) {
 		}
 	}
 }
+
+// TestReplaceAcrossKeys: a route of a table that is keyed by source does not get to be one by destination, where there is no such table.
+func TestReplaceAcrossKeys(t *testing.T) {
+	from := "tables:\n  y: {key: source, routes: [{from: 198.51.100.64/26, lookup: z}]}\n"
+	for _, c := range []struct{ name, text, words, want string }{
+		{"no such table", "tables: {}\n", "tables y routes 198.51.100.64/26", "tables y routes 198.51.100.64/26: has from, where a new one has to"},
+		{"deeper", "tables: {}\n", "tables y routes 198.51.100.64/26 lookup", "tables y routes 198.51.100.64/26: has from, where a new one has to"},
+		{"keyed alike", "tables: {y: {key: source}}\n", "tables y routes 198.51.100.64/26", ""},
+		{"the whole table", "tables: {}\n", "tables y", ""},
+	} {
+		b, err := document.Parse(mgmt.Schema(), []byte(from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := document.Parse(mgmt.Schema(), []byte(c.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := strings.Fields(c.words)
+		got := ""
+		if err := a.Replace(words, b); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if c.want != "" && a.String() != c.text {
+			t.Errorf("%s: refused, and yet\n%s", c.name, a)
+		}
+		if c.want == "" && !strings.Contains(a.String(), "from: 198.51.100.64/26") {
+			t.Errorf("%s:\n%s", c.name, a)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -232,6 +233,9 @@ func (d *Document) Replace(words []string, other *Document) error {
 		}
 		to, err := d.locate(&walk{words: words})
 		if err != nil {
+			if err := d.sameKeys(words, other); err != nil {
+				return err
+			}
 			e := &emitter{}
 			if from.s.Form == Entries { // its entries are named as this document's would be
 				e.around = d.at(words[:len(words)-1])
@@ -264,6 +268,22 @@ func (d *Document) Replace(words []string, other *Document) error {
 		c.it.value = v.clone()
 		return nil
 	})
+}
+
+// sameKeys refuses a way that leads through an entry of the other document that would be named by another key if it were made here: what
+// is a source there must not get to be a destination.
+func (d *Document) sameKeys(words []string, other *Document) error {
+	for n := range words {
+		t, err := other.locate(&walk{words: words[:n+1]})
+		if err != nil || t.list == nil || t.list.Form != Entries || t.i < 0 {
+			continue // words that are a value, or a part of a name
+		}
+		_, by := t.list.identity(&t.c.it.value.items[t.i].value)
+		if here := t.list.by(d.at(words[:max(0, t.at-1)])); by != "" && by != here {
+			return &Error{words[:n+1], fmt.Sprintf("has %s, where a new one has %s", by, here)}
+		}
+	}
+	return nil
 }
 
 // paste gives c the value of another document, a block, with the indentation that it has here.
