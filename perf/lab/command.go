@@ -117,6 +117,12 @@ func (p *Process) Wait() error {
 	return nil
 }
 
+// CPU is the CPU time that the process took, its own and the kernel's for it. It waits for the end of the process.
+func (p *Process) CPU() time.Duration {
+	<-p.done
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
 // Signal sends the process a signal. A process that has ended is no error.
 func (p *Process) Signal(s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
