@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"testing"
 
 	"pgregory.net/rapid"
 
@@ -155,4 +157,19 @@ func genPolicy(t *rapid.T, ports []Port) Policy {
 		p.Rules = append(p.Rules, r)
 	}
 	return p
+}
+
+// checkUntil makes a random check until packets have come to each of these ends. Luck decides how soon they do: a hundred cases miss one
+// now and then, a thousand do not.
+func checkUntil[E ~string](t *testing.T, seen map[E]int, ends []E, property func(*rapid.T)) {
+	t.Helper()
+	missing := ends
+	for range 10 {
+		rapid.Check(t, property)
+		missing = slices.DeleteFunc(slices.Clone(ends), func(e E) bool { return seen[e] > 0 })
+		if t.Failed() || len(missing) == 0 {
+			return
+		}
+	}
+	t.Errorf("no random packet came to %q", missing)
 }

@@ -110,7 +110,7 @@ func BenchmarkReversePath(b *testing.B) {
 func TestReversePathIsTheTwins(t *testing.T) {
 	ports := newLab(t).Ports
 	seen := map[string]int{}
-	rapid.Check(t, func(t *rapid.T) {
+	checkUntil(t, seen, []string{"loose forward", "loose reverse-path", "strict forward", "strict reverse-path"}, func(t *rapid.T) {
 		p := genPolicy(t, ports)
 		p.Ports = slices.Clone(ports)
 		for i := range p.Ports {
@@ -130,6 +130,13 @@ func TestReversePathIsTheTwins(t *testing.T) {
 		}
 		for range 20 {
 			k := genKey(t, len(ports))
+			if rapid.Bool().Draw(t, "expected here") { // few random packets come in where the way back would leave
+				back := k
+				back.Src, back.Dst, back.SrcPort, back.DstPort, back.TTL = k.Dst, k.Src, k.DstPort, k.SrcPort, 64
+				if v := off.Evaluate(&back, nil); v.Port != None {
+					k.Ingress = v.Port
+				}
+			}
 			before := k
 			want, got := off.Evaluate(&k, nil), s.Evaluate(&k, nil)
 			if k != before {
@@ -159,9 +166,4 @@ func TestReversePathIsTheTwins(t *testing.T) {
 			seen[in.ReversePath.String()+" "+verdictWord(got)]++
 		}
 	})
-	for _, word := range []string{"loose forward", "loose reverse-path", "strict forward", "strict reverse-path"} {
-		if seen[word] == 0 {
-			t.Errorf("no random packet came to %q", word)
-		}
-	}
 }

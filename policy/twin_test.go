@@ -150,7 +150,7 @@ func (w twin) table(index uint16) twinAnswer {
 func TestWalkIsTheTwin(t *testing.T) {
 	ports := newLab(t).Ports
 	seen := map[string]int{}
-	rapid.Check(t, func(t *rapid.T) {
+	checkUntil(t, seen, []string{"no route", "unicast", "local", "blackhole", "unreachable", "prohibit", "blackhole by rule", "prohibit by rule", "unreachable by rule"}, func(t *rapid.T) {
 		p := genPolicy(t, ports)
 		s, err := Compile(&p)
 		if err != nil {
@@ -182,11 +182,6 @@ func TestWalkIsTheTwin(t *testing.T) {
 			seen[got.word]++
 		}
 	})
-	for _, word := range []string{"no route", "unicast", "local", "blackhole", "unreachable", "prohibit", "blackhole by rule", "prohibit by rule", "unreachable by rule"} {
-		if seen[word] == 0 {
-			t.Errorf("no random packet came to %q", word)
-		}
-	}
 }
 
 // TestDecideIsEvaluate holds what workers run to the specification, with and without a trace.
