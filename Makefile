@@ -122,9 +122,10 @@ IMAGE   ?= bin/weir-$(FLAVOUR).img
 image: build ## build the appliance's disk, FLAVOUR cloud or metal; more for `weir image build` in ARGS
 	$(BIN) image build --flavour $(FLAVOUR) -o $(IMAGE) $(ARGS)
 
-image-test: need-root ## start images in QEMU, and look whether they do what they should (root)
+KERNEL ?=
+image-test: need-root ## start images in QEMU, and look whether they do what they should; zero-copy too with the packages of a KERNEL that has it (root)
 	$(GO) test -buildvcs=false -count 1 -timeout 60m -v ./appliance/image/...
-	$(GO) test -buildvcs=false -count 1 -timeout 120m -v -run '^TestAppliance' ./cmd/weir -args -image.all
+	$(GO) test -buildvcs=false -count 1 -timeout 120m -v -run '^TestAppliance' ./cmd/weir -args -image.all $(if $(KERNEL),-image.kernel "$(abspath $(KERNEL))")
 
 # What apt has now, in the form of the lock file: what for, name, version, checksum.
 LOCK = appliance/image/packages.lock

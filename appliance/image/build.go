@@ -20,8 +20,9 @@ type Options struct {
 	Format  string // of it: raw or qcow2
 	Upgrade string // file to write the upgrade into, which needs SignKey
 
-	Flavour string // cloud or metal
-	Binary  string // weir, static; "" is the one that runs
+	Flavour string   // cloud or metal
+	Kernel  []string // files of packages with a kernel and its modules, instead of the flavour's pinned one
+	Binary  string   // weir, static; "" is the one that runs
 	Version string
 
 	Config []File // for the config partition, layout.ConfigFile among them if the router shall have one
@@ -59,7 +60,7 @@ func Build(o Options) (m *Manifest, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Manifest{Info: parts.info, CommandLine: parts.commandLine}
+	m = &Manifest{Info: parts.info, CommandLine: parts.commandLine, Without: parts.without}
 	m.Parts = append(m.Parts, layout.Part{Name: "unified kernel image", SHA256: bytesSHA256(uki)})
 	var files []string
 	if o.Disk != "" {
@@ -142,6 +143,7 @@ func plainName(name string) bool {
 type parts struct {
 	loader, stub, kernel, initrd []byte
 	commandLine                  string
+	without                      []string // modules of the flavour that the kernel does not have
 	epoch                        int64
 	info                         layout.Info
 }
@@ -160,24 +162,23 @@ func (o Options) gather(dir string) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := pinned(fl.name)
+	packages, err := o.packages(fl)
 	if err != nil {
 		return nil, err
 	}
-	boot, err := pinned(roleBoot)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range []debian{kernel, boot} {
+	for _, d := range packages {
 		if err := d.unpack(o.Cache, dir); err != nil {
 			return nil, err
 		}
 		p.info.Parts = append(p.info.Parts, layout.Part{Name: d.name, Version: d.version, SHA256: d.sha256})
 	}
 	p.info.Parts = append(p.info.Parts, layout.Part{Name: "weir", Version: o.Version, SHA256: bytesSHA256(binary)})
-	p.info.Kernel = strings.TrimPrefix(kernel.name, "linux-image-")
-	vmlinuz := filepath.Join(dir, "boot", "vmlinuz-"+p.info.Kernel)
-	if p.epoch, err = epoch(vmlinuz); err != nil {
+	k, err := findKernel(dir)
+	if err != nil {
+		return nil, err
+	}
+	p.info.Kernel = k.release
+	if p.epoch, err = epoch(k.file); err != nil {
 		return nil, err
 	}
 	p.info.Built = time.Unix(p.epoch, 0).UTC()
@@ -188,22 +189,45 @@ func (o Options) gather(dir string) (*parts, error) {
 	for _, r := range []struct {
 		to   *[]byte
 		file string
-	}{{&p.kernel, vmlinuz}, {&p.loader, filepath.Join(efi, "systemd-bootx64.efi")}, {&p.stub, filepath.Join(efi, "linuxx64.efi.stub")}} {
+	}{{&p.kernel, k.file}, {&p.loader, filepath.Join(efi, "systemd-bootx64.efi")}, {&p.stub, filepath.Join(efi, "linuxx64.efi.stub")}} {
 		if *r.to, err = os.ReadFile(r.file); err != nil {
 			return nil, fmt.Errorf("read a part of the image: %w", err)
 		}
 	}
-	kernelModules := filepath.Join(dir, "lib/modules", p.info.Kernel)
-	known, err := readModules(kernelModules)
+	known, err := readModules(k.modules)
 	if err != nil {
 		return nil, err
 	}
-	load, err := known.closure(fl.modules)
-	if err != nil {
-		return nil, fmt.Errorf("choose modules of %s: %w", kernel.name, err)
+	load, without, err := known.closure(fl.modules)
+	if err == nil && len(without) > 0 && o.Kernel == nil {
+		err = fmt.Errorf("it has no %s", strings.Join(without, ", "))
 	}
-	p.initrd, err = initramfs(binary, kernelModules, p.info.Kernel, load, p.info)
+	if err != nil {
+		return nil, fmt.Errorf("choose modules of kernel %s: %w", k.release, err)
+	}
+	p.without = without // drivers come, go, and are built in: another kernel may do without
+	p.initrd, err = initramfs(binary, k, load, p.info)
 	return p, err
+}
+
+// packages are those that the image is made of.
+func (o Options) packages(fl flavour) (list []debian, err error) {
+	if o.Kernel == nil {
+		kernel, err := pinned(fl.name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, kernel)
+	}
+	for _, file := range o.Kernel {
+		d, err := packageFile(file)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	boot, err := pinned(roleBoot)
+	return append(list, boot), err
 }
 
 // epoch is the time that the image says it was built: SOURCE_DATE_EPOCH, or else the kernel's in its package.

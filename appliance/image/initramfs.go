@@ -14,7 +14,7 @@ import (
 )
 
 // initramfs is what the router starts from: the binary as /init, modules, and what the image says of itself.
-func initramfs(binary []byte, kernelModules, release string, load []string, info layout.Info) ([]byte, error) {
+func initramfs(binary []byte, k kernelFiles, load []string, info layout.Info) ([]byte, error) {
 	said, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write what the image says of itself: %w", err)
@@ -29,15 +29,16 @@ func initramfs(binary []byte, kernelModules, release string, load []string, info
 	}
 	var order strings.Builder
 	for _, file := range load {
-		relative, err := filepath.Rel(kernelModules, file)
+		relative, err := filepath.Rel(k.modules, file)
 		if err != nil {
 			return nil, err
 		}
-		data, err := os.ReadFile(file)
+		data, err := readModule(file)
 		if err != nil {
-			return nil, fmt.Errorf("read module: %w", err)
+			return nil, err
 		}
-		name := "lib/modules/" + release + "/" + filepath.ToSlash(relative)
+		plain, _ := cutCompression(filepath.ToSlash(relative))
+		name := "lib/modules/" + k.release + "/" + plain
 		entries = append(entries, entry{name: name, mode: typeRegular | 0o644, data: data})
 		order.WriteString("/" + name + "\n")
 	}

@@ -15,6 +15,7 @@ import (
 type Manifest struct {
 	layout.Info
 	CommandLine string     `json:"command_line"`
+	Without     []string   `json:"without,omitempty"` // modules that the flavour names and the kernel does not have
 	Files       []Artifact `json:"files"`
 }
 

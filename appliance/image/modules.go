@@ -1,14 +1,20 @@
 package image
 
 import (
+	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // modules are the kernel's, as a package has them: no depmod has been here.
@@ -19,21 +25,70 @@ type modules struct {
 
 // moduleName is what the kernel calls the module in a file.
 func moduleName(file string) string {
-	return strings.ReplaceAll(strings.TrimSuffix(path.Base(file), ".ko"), "-", "_")
+	plain, _ := cutCompression(path.Base(file))
+	return strings.ReplaceAll(strings.TrimSuffix(plain, ".ko"), "-", "_")
 }
+
+// cutCompression takes the end off a module's name that says how it is compressed: as nothing, gz, xz or zst.
+func cutCompression(file string) (plain, compression string) {
+	if before, after, ok := strings.Cut(file, ".ko."); ok {
+		return before + ".ko", after
+	}
+	return file, ""
+}
+
+// readModule reads a module, and decompresses it: the kernel takes them plain, and its signature is of the plain one.
+func readModule(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err == nil {
+		data, err = decompress(data, file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %w", file, err)
+	}
+	return data, nil
+}
+
+func decompress(data []byte, file string) ([]byte, error) {
+	var r io.Reader
+	var err error
+	switch _, compression := cutCompression(file); compression {
+	case "":
+		return data, nil
+	case "gz":
+		r, err = gzip.NewReader(bytes.NewReader(data))
+	case "xz":
+		r, err = xz.NewReader(bytes.NewReader(data))
+	case "zst":
+		r, err = zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1)) // one needs no Close
+	default:
+		err = fmt.Errorf("%s is no compression of modules", compression)
+	}
+	if err != nil {
+		return nil, err
+	}
+	plain, err := io.ReadAll(io.LimitReader(r, moduleMax+1))
+	if err == nil && len(plain) > moduleMax {
+		err = fmt.Errorf("it has more than %d bytes", moduleMax)
+	}
+	return plain, err
+}
+
+// moduleMax bounds what a module may decompress into. The largest of Debian's has a tenth of it.
+const moduleMax = 256 << 20
 
 // readModules looks at the directory of one kernel's modules.
 func readModules(dir string) (*modules, error) {
 	m := &modules{files: make(map[string]string), builtin: make(map[string]bool)}
 	text, err := os.ReadFile(filepath.Join(dir, "modules.builtin"))
 	if err != nil {
-		return nil, fmt.Errorf("read what is built into the kernel: %w", err)
+		return nil, fmt.Errorf("read what is built into the kernel (Debian says it in linux-image-%[1]s or linux-base-%[1]s): %[2]w", filepath.Base(dir), err)
 	}
 	for line := range strings.Lines(string(text)) {
 		m.builtin[moduleName(strings.TrimSpace(line))] = true
 	}
 	err = filepath.WalkDir(filepath.Join(dir, "kernel"), func(name string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(name, ".ko") {
+		if plain, _ := cutCompression(name); err == nil && strings.HasSuffix(plain, ".ko") {
 			m.files[moduleName(name)] = name
 		}
 		return err
@@ -44,9 +99,9 @@ func readModules(dir string) (*modules, error) {
 	return m, nil
 }
 
-// closure returns the files of the modules of these names and of all that they depend on, in an order in which they can be loaded.
-func (m *modules) closure(names []string) ([]string, error) {
-	var files []string
+// closure returns the files of the modules of these names and of all that they depend on, in an order in which they can be loaded,
+// and the names that the kernel has no module of.
+func (m *modules) closure(names []string) (files, without []string, err error) {
 	seen := make(map[string]bool)
 	var add func(name string, soft bool) error
 	add = func(name string, soft bool) error {
@@ -84,11 +139,15 @@ func (m *modules) closure(names []string) ([]string, error) {
 		return nil
 	}
 	for _, name := range names {
+		if m.files[name] == "" && !m.builtin[name] {
+			without = append(without, name)
+			continue
+		}
 		if err := add(name, false); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return files, nil
+	return files, without, nil
 }
 
 // dependencies of a module: those that its symbols are in, and those that it asks for before and after itself.
@@ -98,11 +157,14 @@ type dependencies struct {
 
 // readDependencies reads a module's section .modinfo: strings that end in a zero byte.
 func readDependencies(file string) (dependencies, error) {
-	f, err := elf.Open(file)
+	data, err := readModule(file)
+	if err != nil {
+		return dependencies{}, err
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
 		return dependencies{}, fmt.Errorf("read module %s: %w", file, err)
 	}
-	defer f.Close()
 	section := f.Section(".modinfo")
 	if section == nil {
 		return dependencies{}, fmt.Errorf("read module %s: it has no .modinfo", file)

@@ -1,11 +1,18 @@
 package image
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 func TestParseModinfo(t *testing.T) {
@@ -42,9 +49,9 @@ func TestClosure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			files, err := m.closure(fl.modules)
-			if err != nil {
-				t.Fatal(err)
+			files, without, err := m.closure(fl.modules)
+			if err != nil || len(without) > 0 {
+				t.Fatalf("without %v, %v", without, err)
 			}
 			loaded := make(map[string]bool)
 			for _, file := range files {
@@ -68,10 +75,109 @@ func TestClosure(t *testing.T) {
 					t.Errorf("%s is asked for and does not come", name)
 				}
 			}
-			if _, err := m.closure([]string{"no_such_module"}); err == nil {
-				t.Error("a module that does not exist: no error")
+			if files, without, err := m.closure([]string{"no_such_module"}); err != nil || len(files) > 0 || !slices.Equal(without, []string{"no_such_module"}) {
+				t.Errorf("a module that does not exist: %v, without %v, %v", files, without, err)
 			}
 			t.Logf("%d modules", len(files))
 		})
+	}
+}
+
+// TestCompressedModules takes one module as it is and in every compression that Linux knows: it is the same one.
+func TestCompressedModules(t *testing.T) {
+	plain := bytes.Repeat([]byte("module "), 10_000)
+	var gz, xzs, zst bytes.Buffer
+	z := gzip.NewWriter(&gz)
+	x, err := xz.NewWriter(&xzs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := zstd.NewWriter(&zst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []io.WriteCloser{z, x, s} {
+		if _, err := w.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	read := func(name string, data []byte) ([]byte, error) {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := moduleName(file); got != "net_failover" {
+			t.Errorf("%s is module %s", name, got)
+		}
+		return readModule(file)
+	}
+	for name, data := range map[string][]byte{"net-failover.ko": plain, "net-failover.ko.gz": gz.Bytes(), "net_failover.ko.xz": xzs.Bytes(), "net-failover.ko.zst": zst.Bytes()} {
+		if got, err := read(name, data); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if name == "net-failover.ko" {
+			continue
+		}
+		if _, err := read(name, data[:len(data)/2]); err == nil {
+			t.Errorf("half of %s is taken", name)
+		}
+	}
+	if _, err := read("net-failover.ko.lz4", plain); err == nil {
+		t.Error("a compression that Linux does not know is taken")
+	}
+}
+
+// TestFindKernel looks where Debian has kernels, old and new, and says what is missing.
+func TestFindKernel(t *testing.T) {
+	for _, c := range []struct {
+		files   []string
+		release string // "": an error, which
+		says    string
+	}{
+		{[]string{"boot/vmlinuz-6.1.0-1", "lib/modules/6.1.0-1/kernel/a.ko"}, "6.1.0-1", ""},
+		{[]string{"usr/lib/modules/7.3.4/vmlinuz", "usr/lib/modules/7.3.4/kernel/a.ko.xz"}, "7.3.4", ""},
+		{nil, "", "the packages have 0"},
+		{[]string{"boot/vmlinuz-6.1.0-1", "usr/lib/modules/7.3.4/vmlinuz"}, "", "the packages have 2"},
+		{[]string{"usr/lib/modules/7.3.4/vmlinuz"}, "", "linux-modules-7.3.4"},
+	} {
+		dir := t.TempDir()
+		for _, name := range c.files {
+			file := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k, err := findKernel(dir)
+		switch {
+		case c.release == "":
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v: %+v, %v", c.files, k, err)
+			}
+		case err != nil || k.release != c.release || k.file != filepath.Join(dir, c.files[0]) || !strings.HasSuffix(k.modules, "/lib/modules/"+c.release):
+			t.Errorf("%v: %+v, %v", c.files, k, err)
+		}
+	}
+}
+
+// TestPackageFile: what is no package of a kernel is refused by name, before anything is built.
+func TestPackageFile(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("dpkg is not installed")
+	}
+	text := filepath.Join(t.TempDir(), "kernel.deb")
+	if err := os.WriteFile(text, []byte("no package"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{text, filepath.Join(t.TempDir(), "absent.deb")} {
+		if d, err := packageFile(name); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
 	}
 }

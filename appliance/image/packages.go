@@ -25,20 +25,42 @@ const roleBoot = "boot"
 // debian is a package of Debian's.
 type debian struct {
 	name, version, sha256 string
+	file                  string // where it is; "": in the cache, where apt puts it
 }
 
 // pinned returns the package for a role.
 func pinned(role string) (debian, error) {
 	for line := range strings.Lines(lock) {
 		if f := strings.Fields(line); len(f) == 4 && f[0] == role {
-			return debian{f[1], f[2], f[3]}, nil
+			return debian{name: f[1], version: f[2], sha256: f[3]}, nil
 		}
 	}
 	return debian{}, fmt.Errorf("no package is pinned for %s", role)
 }
 
+// packageFile is the package in a file that somebody has fetched.
+func packageFile(name string) (debian, error) {
+	sum, err := fileSHA256(name)
+	if err != nil {
+		return debian{}, fmt.Errorf("read package: %w", err)
+	}
+	fields, err := output("", nil, "dpkg-deb", "--show", "--showformat=${Package} ${Version} ${Architecture}", name)
+	if err != nil {
+		return debian{}, fmt.Errorf("read package: %w", err)
+	}
+	f := strings.Fields(fields)
+	if len(f) != 3 || f[2] != "amd64" && f[2] != "all" {
+		return debian{}, fmt.Errorf("read package: %s is %q, not one for amd64", name, fields)
+	}
+	path, err := filepath.Abs(name)
+	return debian{f[0], f[1], sum, path}, err
+}
+
 // fetch returns the package's file in the cache, where apt puts it if it is not there. Whoever made the file, it has the pinned checksum.
 func (d debian) fetch(cache string) (file string, err error) {
+	if d.file != "" {
+		return d.file, nil
+	}
 	file = filepath.Join(cache, fmt.Sprintf("%s_%s.deb", d.name, d.version))
 	if sum, err := fileSHA256(file); err == nil && sum == d.sha256 {
 		return file, nil
@@ -100,15 +122,21 @@ func bytesSHA256(b []byte) string {
 
 // run executes a tool in a directory, with its messages in English, and returns what it said if it failed.
 func run(dir string, env []string, name string, args ...string) error {
+	_, err := output(dir, env, name, args...)
+	return err
+}
+
+// output is run for a tool whose answer is of interest.
+func output(dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "TZ=UTC"), env...)
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%s is not installed: `make setup-image` installs what building an image needs", name)
+		return "", fmt.Errorf("%s is not installed: `make setup-image` installs what building an image needs", name)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+		return "", fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
 	}
-	return nil
+	return string(out), nil
 }

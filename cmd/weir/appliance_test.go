@@ -39,6 +39,8 @@ type bed struct {
 	disk               string
 	admin, left, right *lab.Host
 	login              vm.Login
+	cpu                string // more of the machine's processor
+	nics               string // more of the NICs that it routes between
 }
 
 const (
@@ -76,7 +78,8 @@ rules:
 // testOptions are the kernel's, for an image under test: the emulated machine is slow, and the test wants to end what runs there.
 const testOptions = "sysrq_always_enabled=1"
 
-func newBed(t *testing.T) *bed {
+// newBed builds the image, with the pinned kernel or that of other packages.
+func newBed(t *testing.T, kernel ...string) *bed {
 	t.Helper()
 	vm.Require(t)
 	b := &bed{t: t, dir: t.TempDir()}
@@ -90,7 +93,7 @@ func newBed(t *testing.T) *bed {
 	b.key, b.keyLine = vm.NewKey(t)
 	b.disk = filepath.Join(b.dir, "weir.img")
 	_, err := image.Build(image.Options{
-		Disk: b.disk, Format: "raw", Flavour: "cloud", Binary: b.binary, Version: "test", SignKey: b.signKey, KernelOptions: testOptions, WorkerCPUs: "1",
+		Disk: b.disk, Format: "raw", Flavour: "cloud", Kernel: kernel, Binary: b.binary, Version: "test", SignKey: b.signKey, KernelOptions: testOptions, WorkerCPUs: "1",
 		Config: []image.File{{Name: layout.ConfigFile, Data: []byte(b.configOf("first"))}},
 	})
 	need(t, err)
@@ -124,10 +127,10 @@ type running struct {
 func (b *bed) start(t *testing.T, disk string) *running {
 	t.Helper()
 	r := &running{b: b, t: t, monitor: filepath.Join(t.TempDir(), "monitor")}
-	r.Machine = vm.Start(t, vm.Options{Disk: disk, NICs: []vm.NIC{
+	r.Machine = vm.Start(t, vm.Options{Disk: disk, CPU: b.cpu, NICs: []vm.NIC{
 		{Host: b.admin, Device: "eth0", Addresses: []string{"192.0.2.2/24"}},
-		{Host: b.left, Device: "eth0", Addresses: []string{"10.1.0.2/24", "fd00:1::2/64"}, Queues: 2},
-		{Host: b.right, Device: "eth0", Addresses: []string{"10.2.0.2/24", voiceAddress + "/32", "fd00:2::2/64", voiceAddress6 + "/128"}, Queues: 2},
+		{Host: b.left, Device: "eth0", Addresses: []string{"10.1.0.2/24", "fd00:1::2/64"}, Queues: 2, Properties: b.nics},
+		{Host: b.right, Device: "eth0", Addresses: []string{"10.2.0.2/24", voiceAddress + "/32", "fd00:2::2/64", voiceAddress6 + "/128"}, Queues: 2, Properties: b.nics},
 	}, Extra: []string{"-qmp", "unix:" + r.monitor + ",server=on,wait=off"}})
 	for host, gateways := range map[*lab.Host][]string{b.left: {"10.1.0.1", "fd00:1::1"}, b.right: {"10.2.0.1", "fd00:2::1"}} {
 		for _, gateway := range gateways {

@@ -17,10 +17,11 @@ type imageCommand struct {
 }
 
 type imageBuildCommand struct {
-	Output  string `short:"o" placeholder:"FILE" help:"Write the disk into FILE, and what it is made of into FILE.manifest.json."`
-	Upgrade string `placeholder:"FILE" help:"Write what 'request upgrade' takes into FILE. Needs --sign-key."`
-	Flavour string `enum:"cloud,metal" default:"cloud" help:"Kernel and drivers: cloud for virtual machines, metal for both (${default})."`
-	Format  string `enum:"raw,qcow2" default:"raw" help:"Format of the disk: raw or qcow2 (${default})."`
+	Output  string   `short:"o" placeholder:"FILE" help:"Write the disk into FILE, and what it is made of into FILE.manifest.json."`
+	Upgrade string   `placeholder:"FILE" help:"Write what 'request upgrade' takes into FILE. Needs --sign-key."`
+	Flavour string   `enum:"cloud,metal" default:"cloud" help:"Kernel and drivers: cloud for virtual machines, metal for both (${default})."`
+	Kernel  []string `placeholder:"DEB" sep:"none" help:"Take the kernel and its modules from this package of Debian's instead of the pinned one; once for each package where there are several."`
+	Format  string   `enum:"raw,qcow2" default:"raw" help:"Format of the disk: raw or qcow2 (${default})."`
 
 	Config        string `short:"c" placeholder:"FILE" xor:"first" help:"The configuration to start with, with the files of routes that it names."`
 	SSHKey        string `name:"ssh-key" placeholder:"FILE" xor:"first" help:"Instead: public keys that may log in as admin, to bring a configuration."`
@@ -36,7 +37,7 @@ type imageBuildCommand struct {
 // Run builds, and says what it built.
 func (c *imageBuildCommand) Run() error {
 	o := image.Options{
-		Disk: c.Output, Format: c.Format, Upgrade: c.Upgrade, Flavour: c.Flavour, Binary: c.Binary, Version: version,
+		Disk: c.Output, Format: c.Format, Upgrade: c.Upgrade, Flavour: c.Flavour, Kernel: c.Kernel, Binary: c.Binary, Version: version,
 		WorkerCPUs: c.CPUsForWorker, HugePages: c.HugePages, KernelOptions: c.KernelOptions, Cache: c.Cache,
 	}
 	if c.Output == "" && c.Upgrade == "" {
@@ -90,6 +91,9 @@ func firstConfig(name string) ([]image.File, error) {
 
 func printManifest(m *image.Manifest) {
 	fmt.Printf("weir %s, %s, kernel %s\n", m.Version, m.Flavour, m.Kernel)
+	if len(m.Without) > 0 {
+		fmt.Printf("this kernel has no %s\n", strings.Join(m.Without, ", "))
+	}
 	for _, f := range m.Files {
 		fmt.Printf("%-24s %10.1f MiB  sha256 %s\n", f.Name, float64(f.Size)/(1<<20), f.SHA256)
 	}

@@ -23,6 +23,7 @@ type Options struct {
 	Disk     string // raw, or qcow2 if its name ends so
 	Memory   int    // MiB; 512
 	CPUs     int    // 2
+	CPU      string // more of the emulated processor, as "cx16=off"
 	NICs     []NIC
 	Watchdog bool     // a hardware watchdog that resets (i6300esb, which the kernel of flavour metal knows)
 	Once     bool     // ends where the machine would start again
@@ -138,7 +139,11 @@ func (o Options) arguments(vars string) []string {
 	if o.CPUs == 0 {
 		o.CPUs = 2
 	}
-	accelerator := []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	processor := "max"
+	if o.CPU != "" {
+		processor += "," + o.CPU
+	}
+	accelerator := []string{"-accel", "tcg,thread=multi", "-cpu", processor}
 	if os.Getenv("WEIR_KVM") == "1" {
 		accelerator = []string{"-accel", "kvm", "-cpu", "host"}
 	}
