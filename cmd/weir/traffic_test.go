@@ -23,8 +23,17 @@ func transfer(t *testing.T, w *weir, from *lab.Host, to *end, address netip.Addr
 		t.Errorf("received: %+v", got)
 	}
 	need(t, server.Close())
+	var frames []lab.Frame
+	eventually(t, "all that was received has been captured", func() (bool, any) {
+		frames = to.watch().all()[before:]
+		captured := 0
+		for _, f := range frames {
+			captured += len(f.Data)
+		}
+		return captured >= int(bytes), captured
+	})
 	full := 0
-	for _, f := range to.watch().all()[before:] {
+	for _, f := range frames {
 		if !f.Finished {
 			t.Error("a frame came without its checksum")
 		} else if err := lab.VerifyChecksums(f.Data); err != nil {
