@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -199,7 +200,7 @@ func (o Options) gather(dir string) (*parts, error) {
 		return nil, err
 	}
 	load, without, err := known.closure(fl.modules)
-	if err == nil && len(without) > 0 && o.Kernel == nil {
+	if err == nil && len(without) > 0 && (o.Kernel == nil || slices.ContainsFunc(without, essential)) {
 		err = fmt.Errorf("it has no %s", strings.Join(without, ", "))
 	}
 	if err != nil {

@@ -18,6 +18,9 @@ var common = []string{
 	"hv_storvsc", "vmw_pvscsi", "xen_blkfront",
 }
 
+// essential is true of what no image starts without: the file systems of its partitions.
+func essential(module string) bool { return module == "vfat" || module == "ext4" }
+
 // virtual are the NICs of virtual machines.
 var virtual = []string{
 	"virtio_net", "vmxnet3", "ena", "gve", "hv_netvsc", "mana", "xen_netfront", "ixgbevf", "mlx4_en", "mlx5_core",
