@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,16 +95,16 @@ func (e *end) doing(path string, args ...string) (output string, cpu time.Durati
 	return p.Output(), p.CPU()
 }
 
-// traces runs traceroute, and runs it again when it got stuck. The kernel puts an ICMP error into a raw socket's error queue
+// traces runs traceroute -I, and runs it again, a few times at most, when it got stuck. The kernel puts an ICMP error into a raw socket's error queue
 // first and sets the socket's error after that (rawv6_err, raw_err). A reader on another CPU that is faster than the
 // second step leaves an error behind that no queue holds and that sending on a raw socket does not clear. From then on poll
 // says POLLERR, for which traceroute -I reads the error queue alone: it spins until all its probes have timed out,
 // the replies unread. One that waits for replies that nobody sends takes milliseconds of CPU time; nothing is forgiven to it.
 func (e *end) traces(path string, args ...string) string {
 	e.n.t.Helper()
-	for {
+	for try := 1; ; try++ {
 		output, cpu := e.doing(path, args...)
-		if cpu < 500*time.Millisecond {
+		if cpu < 500*time.Millisecond || try == 4 {
 			return output
 		}
 		e.n.t.Logf("%s %v took %v of CPU time, once more: %s", path, args, cpu, output)
@@ -155,20 +156,22 @@ func TestDiagnosticClients(t *testing.T) {
 			}
 		}
 		need(t, to.AddAddress("lo", "203.0.113.9/32"), to.AddAddress("lo", "2001:db8:5::9/128"))
-		note := func(path string, args []string, output string) {
-			all = append(all, said{fmt.Sprint(filepath.Base(path), args), timeless(output)})
+		run := func(path string, args ...string) {
+			does := from.does
+			if slices.Contains(args, "-I") {
+				does = from.traces
+			}
+			all = append(all, said{fmt.Sprint(filepath.Base(path), args), timeless(does(path, args...))})
 		}
-		run := func(path string, args ...string) { note(path, args, from.does(path, args...)) }
-		trace := func(args ...string) { note(traceroute, args, from.traces(traceroute, args...)) }
 		for _, far := range []string{"203.0.113.9", "2001:db8:5::9"} {
 			family := "-4"
 			if strings.Contains(far, ":") {
 				family = "-6"
 			}
 			for _, method := range []string{"-U", "-I", "-T"} {
-				trace(family, "-n", "-q", "1", "-w", "3", "-z", "50", method, far)
+				run(traceroute, family, "-n", "-q", "1", "-w", "3", "-z", "50", method, far)
 			}
-			trace(family, "-n", "-q", "1", "-w", "3", "-z", "50", "--mtu", far)
+			run(traceroute, family, "-n", "-q", "1", "-w", "3", "-z", "50", "--mtu", far)
 			run(tracepath, family, "-n", "-m", "8", far)
 			run(ping, family, "-n", "-c", "3", "-i", "0.2", far)
 			run(ping, family, "-n", "-c", "2", "-i", "0.2", "-t", "1", far)
