@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -81,13 +82,16 @@ var endOfLine = regexp.MustCompile(`^--([^:]+): expected .* but got "EOL"`)
 // told says what is wrong with the command line.
 func told(err error) error {
 	var p *kong.ParseError
-	match := endOfLine.FindStringSubmatch(err.Error())
-	if match == nil || !errors.As(err, &p) {
+	if !errors.As(err, &p) {
 		return err
 	}
+	match := endOfLine.FindStringSubmatch(err.Error())
 	for _, f := range p.Context.Flags() {
-		if f.Name == match[1] {
+		switch {
+		case match != nil && f.Name == match[1]:
 			return fmt.Errorf("the value of --%s is missing: %s", f.Name, f.Summary())
+		case f.Name == "config" && !f.Set && strings.HasPrefix(err.Error(), "unexpected argument "):
+			return fmt.Errorf("%w: the configuration is named by -c FILE", err)
 		}
 	}
 	return err

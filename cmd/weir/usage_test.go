@@ -16,7 +16,8 @@ func TestUsage(t *testing.T) {
 		"perf stages --rules":      "the value of --rules is missing: --rules=N",
 		"show counters --control":  "the value of --control is missing: --control=",
 		"check":                    "missing flags: --config=FILE",
-		"check -c a b":             "unexpected argument b",
+		"check -c a b":             "unexpected argument b\n",
+		"check weir.yaml":          "unexpected argument weir.yaml: the configuration is named by -c FILE\n",
 		"perf stages --rules x":    "--rules: ",
 		"perf stages --traffic no": "--traffic must be one of",
 	} {
