@@ -73,8 +73,19 @@ func buildStandin(t *testing.T) string {
 	return name
 }
 
-// build builds an image, and skips the test where there is no apt, unless that is where it should be.
+// build builds an image.
 func build(t *testing.T, o image.Options) *image.Manifest {
+	t.Helper()
+	needTools(t)
+	m, err := image.Build(o)
+	if err != nil {
+		t.Fatal(strings.TrimSpace(err.Error()))
+	}
+	return m
+}
+
+// needTools skips the test where there is no apt and what else building needs, unless that is where it should be.
+func needTools(t *testing.T) {
 	t.Helper()
 	for _, tool := range []string{"apt-get", "dpkg-deb", "/sbin/mke2fs", "/sbin/debugfs", "qemu-img"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -84,9 +95,4 @@ func build(t *testing.T, o image.Options) *image.Manifest {
 			t.Skipf("%v: images are not built (`make setup-image` installs what it needs)", err)
 		}
 	}
-	m, err := image.Build(o)
-	if err != nil {
-		t.Fatal(strings.TrimSpace(err.Error()))
-	}
-	return m
 }

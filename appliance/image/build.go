@@ -200,13 +200,17 @@ func (o Options) gather(dir string) (*parts, error) {
 		return nil, err
 	}
 	load, without, err := known.closure(fl.modules)
-	if err == nil && len(without) > 0 && (o.Kernel == nil || slices.ContainsFunc(without, essential)) {
-		err = fmt.Errorf("it has no %s", strings.Join(without, ", "))
+	lacks := without
+	if o.Kernel != nil { // drivers come, go, and are built in: another kernel may do without most
+		lacks = slices.DeleteFunc(slices.Clone(without), func(name string) bool { return !essential(name) })
+	}
+	if err == nil && len(lacks) > 0 {
+		err = fmt.Errorf("it has no %s", strings.Join(lacks, ", "))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("choose modules of kernel %s: %w", k.release, err)
 	}
-	p.without = without // drivers come, go, and are built in: another kernel may do without
+	p.without = without
 	p.initrd, err = initramfs(binary, k, load, p.info)
 	return p, err
 }

@@ -56,7 +56,8 @@ func packageFile(name string) (debian, error) {
 	return debian{f[0], f[1], sum, path}, err
 }
 
-// fetch returns the package's file in the cache, where apt puts it if it is not there. Whoever made the file, it has the pinned checksum.
+// fetch returns the package's file. A pinned one is in the cache, where apt puts it if it is not there; whoever made the file, it has the
+// pinned checksum.
 func (d debian) fetch(cache string) (file string, err error) {
 	if d.file != "" {
 		return d.file, nil
