@@ -65,14 +65,19 @@ func browser(t *testing.T) context.Context {
 		}
 		t.Skip("chromium is not installed")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+	dir := must[string](t)(os.MkdirTemp("", "weir-test-"))
+	// The browser's processes do not all end with the first of them, and write for as long as they live.
+	t.Cleanup(func() {
+		eventually(t, "the browser's directory goes", func() (bool, any) { err := os.RemoveAll(dir); return err == nil, err })
+	})
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 1600))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	begun := ctx
-	t.Cleanup(func() { _ = chromedp.Cancel(begun) }) // waits for its end: until then it writes into its directory
+	t.Cleanup(func() { _ = chromedp.Cancel(begun) }) // waits for the end of the first
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
